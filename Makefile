@@ -1,0 +1,38 @@
+# Every target works on a fresh Debian machine with Go; `make test` installs what else it needs.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+BUILD    = CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+
+.PHONY: build test demo lint bench cross deps clean
+
+build:
+	$(BUILD) -o cloudbridge ./cmd/cloudbridge
+
+# The programs that tests start are installed when missing; under CLOUDBRIDGE_TEST_REQUIRE a missing one is a failure.
+test: deps lint
+	CLOUDBRIDGE_TEST_REQUIRE=1 go test -race -timeout 9m ./...
+
+demo:
+	go run ./cmd/cloudbridge demo
+
+lint:
+	@unformatted=$$(go tool gofumpt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (run: go tool gofumpt -w .):"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+# Raspberry Pi OS runs arm64 or, on the oldest boards, arm v6.
+cross:
+	GOOS=linux GOARCH=amd64 $(BUILD) -o dist/cloudbridge-linux-amd64 ./cmd/cloudbridge
+	GOOS=linux GOARCH=arm64 $(BUILD) -o dist/cloudbridge-linux-arm64 ./cmd/cloudbridge
+	GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o dist/cloudbridge-linux-armv6 ./cmd/cloudbridge
+	GOOS=linux GOARCH=386 $(BUILD) -o dist/cloudbridge-linux-386 ./cmd/cloudbridge
+
+deps:
+	@packaging/test-deps.sh
+
+clean:
+	rm -rf cloudbridge dist
