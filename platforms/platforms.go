@@ -37,6 +37,13 @@ type Platform interface {
 	Judge(r Reply) Verdict
 }
 
+// Warner is the optional power of a platform that takes a point but will not do with it what a user expects. The engine
+// asks for each point and says each warning of a rule once.
+type Warner interface {
+	// Warnings says, for people, what of the point the cloud will not show, and what to write instead.
+	Warnings(p mappings.Point) []string
+}
+
 // Kind is a platform as the configuration knows it: one line of platforms/all.
 type Kind struct {
 	// Name is the value of the key platform.
@@ -67,7 +74,12 @@ type KeyError struct {
 	Text string
 	// Hint says what to write instead; may be empty.
 	Hint string
+	// Err is the cause, where there is one: a *mappings.SyntaxError has the place inside the key's string.
+	Err error
 }
+
+// Unwrap gives the cause.
+func (e *KeyError) Unwrap() error { return e.Err }
 
 // Error gives key and text as one line.
 func (e *KeyError) Error() string { return e.Key + ": " + e.Text }
@@ -157,6 +169,9 @@ type Delivery struct {
 	Cost int
 	// Echoes are what the cloud may send back to us for it, by address and decoded value.
 	Echoes []Echo
+	// Left says for each part of the points that this delivery leaves out because the cloud would not take it (a text
+	// that is too long) which it is and why; the rest of the row goes all the same.
+	Left []string
 }
 
 // Echo is a fingerprint of something that we sent.
