@@ -44,10 +44,34 @@ type Warner interface {
 	Warnings(p mappings.Point) []string
 }
 
+// Restorer is the optional power of a platform that keeps no retained messages but tells a feed's last value when asked.
+type Restorer interface {
+	// Restore is the message that asks for the last value of a downlink's source. The answer comes as an ordinary
+	// message of the source. Nil means that the source cannot be asked for (a pattern with captures).
+	Restore(source mappings.Source) *mqtt.Message
+}
+
+// Budgeter is the optional power of a platform whose account can be asked for its real limit.
+type Budgeter interface {
+	// BudgetRequest asks; nil where the account has no REST side.
+	BudgetRequest() *Request
+	// ParseBudget reads the answer; ok is false where it does not say.
+	ParseBudget(status int, body []byte) (perMinute int, ok bool)
+}
+
+// Filler is the optional power of a platform where one point can fill several of the addresses that Limits.MaxAddresses
+// counts (the feeds of a group). Without it a point fills its own Name.
+type Filler interface {
+	// Fills names the addresses that the point writes to.
+	Fills(p mappings.Point) []string
+}
+
 // Kind is a platform as the configuration knows it: one line of platforms/all.
 type Kind struct {
 	// Name is the value of the key platform.
 	Name string
+	// Title is how people call it: "Adafruit IO".
+	Title string
 	// NewCloud returns a pointer to a struct with `toml` tags and its defaults set, for the keys of a [cloud.x] table
 	// that are the platform's own. A field of type mqtt.Secret with the tag "k" can also be given as "k_file".
 	// It embeds Connection where the keys for any cloud apply.
@@ -157,6 +181,9 @@ type Limits struct {
 	Public bool
 	// LoginsPerMinute is what the engine may at most spend on logins.
 	LoginsPerMinute int
+	// RandomClientID is true where a client id must be made anew for each connection, because one that is in use
+	// disconnects the other client. Session's ClientID, where the user gave one, is used all the same.
+	RandomClientID bool
 }
 
 // Delivery is one thing to send: an MQTT message or an HTTP request.
@@ -267,6 +294,9 @@ type Verdict struct {
 	Cause   Cause
 	// After is the least time to wait before a retry; zero leaves it to the engine.
 	After time.Duration
+	// UpTo, where not zero, says that After is for the first such answer in an hour: the n-th waits n times as long, and
+	// at most this.
+	UpTo time.Duration
 	// Why is for people: lower case, no period, names what to do where that is known.
 	Why string
 }
