@@ -11,10 +11,11 @@ import (
 
 // Options start an emulator.
 type Options struct {
-	// Listen and ListenHTTP are addresses; empty is 127.0.0.1 on a free port.
-	Listen, ListenHTTP string
-	// Listener and HTTPListener, where set, are used instead (in-memory networks in tests).
-	Listener, HTTPListener net.Listener
+	// Listen, ListenWS and ListenHTTP are addresses; empty is 127.0.0.1 on a free port. ListenWS matters only to
+	// emulators that also take WebSockets.
+	Listen, ListenWS, ListenHTTP string
+	// Listener, WSListener and HTTPListener, where set, are used instead (in-memory networks in tests).
+	Listener, WSListener, HTTPListener net.Listener
 	// Scale multiplies every time of the platform's rules: 0.01 turns 15 s into 150 ms. Zero is 1.
 	Scale float64
 	// Delay is the longest time by which an arrival is put off, at random; zero is none. It is not scaled.
