@@ -1,7 +1,13 @@
 // Package queue keeps records in order until they are settled. It knows bytes and sequence numbers, nothing of MQTT.
 package queue
 
-import "context"
+import (
+	"context"
+	"errors"
+)
+
+// ErrClosed is what a closed queue answers.
+var ErrClosed = errors.New("queue is closed")
 
 // Record is one entry. Sequence numbers rise by one from record to record and are never used again.
 type Record struct {
