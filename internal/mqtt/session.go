@@ -73,6 +73,8 @@ type Reason struct {
 	Protocol Protocol
 	Code     byte
 	Text     string
+	// Server is where the broker says one should go instead (the server reference of codes 0x9C and 0x9D).
+	Server string
 }
 
 // RefusedError is a broker's refusal of a connection, a subscription or a message, or its goodbye.
