@@ -1,0 +1,390 @@
+package mappings
+
+import (
+	"errors"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"cloudbridge/internal/mqtt"
+)
+
+// Filter is one local subscription, and the uplinks that it serves.
+type Filter struct {
+	Filter string
+	// ID is the subscription identifier, from 1.
+	ID    int
+	QoS   byte
+	Rules []int
+}
+
+// Table is a set of compiled rules. It may be used from several goroutines.
+type Table struct {
+	bridge   string
+	up       []Uplink
+	down     []Downlink
+	filters  []Filter
+	filterOf []int // by uplink: the index of its filter
+	tree     node
+	byCloud  map[string][]int // the downlinks of each cloud
+	readings sync.Pool
+}
+
+// node is a level of the tree over the filters' levels: only the branches that a topic takes are visited, however many
+// rules there are.
+type node struct {
+	text map[string]*node
+	plus *node
+	hash []int // uplinks whose filter ends with # here
+	here []int // uplinks whose filter ends here
+}
+
+// NewTable arranges rules for use.
+func NewTable(bridge string, up []Uplink, down []Downlink) *Table {
+	t := &Table{bridge: bridge, up: up, down: down, byCloud: map[string][]int{}}
+	t.readings.New = func() any { return &reading{bridge: bridge} }
+	index := map[string]int{}
+	for i := range up {
+		filter := up[i].Local.Filter()
+		n, ok := index[filter]
+		if !ok {
+			n = len(t.filters)
+			index[filter] = n
+			t.filters = append(t.filters, Filter{Filter: filter, ID: n + 1, QoS: 1})
+		}
+		t.filters[n].Rules = append(t.filters[n].Rules, i)
+		t.filterOf = append(t.filterOf, n)
+		t.tree.add(strings.Split(filter, "/"), i)
+	}
+	for i := range down {
+		t.byCloud[down[i].Cloud] = append(t.byCloud[down[i].Cloud], i)
+	}
+	return t
+}
+
+func (n *node) add(levels []string, rule int) {
+	for i, level := range levels {
+		switch {
+		case level == "#" && i == len(levels)-1:
+			n.hash = append(n.hash, rule)
+			return
+		case level == "+":
+			if n.plus == nil {
+				n.plus = &node{}
+			}
+			n = n.plus
+		default:
+			next := n.text[level]
+			if next == nil {
+				next = &node{}
+				if n.text == nil {
+					n.text = map[string]*node{}
+				}
+				n.text[level] = next
+			}
+			n = next
+		}
+	}
+	n.here = append(n.here, rule)
+}
+
+// find appends the uplinks whose filter covers the rest of a topic.
+func (n *node) find(topic string, at int, into []int) []int {
+	into = append(into, n.hash...)
+	if at > len(topic) {
+		return append(into, n.here...)
+	}
+	end := levelEnd(topic, at)
+	if next := n.text[topic[at:end]]; next != nil {
+		into = next.find(topic, end+1, into)
+	}
+	if n.plus != nil {
+		into = n.plus.find(topic, end+1, into)
+	}
+	return into
+}
+
+// Filters are the local subscriptions, one per different filter of the uplinks.
+func (t *Table) Filters() []Filter { return t.filters }
+
+// KeepIDs takes over the identifiers of the filters that an older table has too, so that after a reload only what is
+// different is subscribed; the others get identifiers that the older table did not use.
+func (t *Table) KeepIDs(old *Table) {
+	ids, highest := map[string]int{}, 0
+	for _, f := range old.filters {
+		ids[f.Filter] = f.ID
+		highest = max(highest, f.ID)
+	}
+	for i := range t.filters {
+		id, ok := ids[t.filters[i].Filter]
+		if !ok {
+			highest++
+			id = highest
+		}
+		t.filters[i].ID = id
+	}
+}
+
+// Up runs the uplinks whose pattern matches. With ids (the subscription identifiers of a received copy) only the rules of
+// those filters run. now is the time of arrival. Points without a value expression share the payload's memory.
+func (t *Table) Up(m *mqtt.Message, ids []int, now time.Time, r *Result) {
+	r.reset()
+	rd := t.readings.Get().(*reading)
+	rd.start(m.Topic, m.Payload, now)
+	rd.matched = t.tree.find(m.Topic, 0, rd.matched)
+	sort.Ints(rd.matched)
+	for _, rule := range rd.matched {
+		if len(ids) > 0 && indexOfID(ids, t.filters[t.filterOf[rule]].ID) < 0 {
+			continue
+		}
+		u := &t.up[rule]
+		if rd.match(u.Local, m.Topic) {
+			u.run(rule, m, rd, r)
+		}
+	}
+	rd.release()
+	t.readings.Put(rd)
+}
+
+func indexOfID(ids []int, id int) int {
+	for i, n := range ids {
+		if n == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// match takes the captures of a pattern, and the topic after them for {topic}.
+func (r *reading) match(p *Pattern, topic string) bool {
+	var ok bool
+	if r.values, ok = p.Match(topic, r.values[:0]); ok {
+		r.values = append(r.values, topic)
+	}
+	return ok
+}
+
+func (r *Result) reset() {
+	clear(r.Points)
+	clear(r.Commands)
+	r.Points, r.Commands = r.Points[:0], r.Commands[:0]
+	r.Skips, r.Problems, r.Notes = r.Skips[:0], r.Problems[:0], r.Notes[:0]
+}
+
+func (r *Result) skip(rule int, why string) { r.Skips = append(r.Skips, Skip{rule, why}) }
+func (r *Result) problem(rule int, err error) {
+	r.Problems = append(r.Problems, Problem{rule, err})
+}
+
+const whenFalse = "when is false"
+
+// run makes the point of one uplink; the reading holds its captures.
+func (u *Uplink) run(rule int, m *mqtt.Message, rd *reading, r *Result) {
+	target := u.Target
+	if u.Each != nil {
+		selected := rd.values[indexOf(u.Local.names, u.Each.Capture)]
+		if target = u.Each.Targets[selected]; target == nil {
+			r.skip(rule, "no place for "+u.Each.Capture+" = "+shown(selected))
+			return
+		}
+	}
+	rd.at = rd.arrived
+	if u.When != nil {
+		ok, err := u.When.truth(rd)
+		if err != nil {
+			r.problem(rule, &keyError{"when", err})
+			return
+		}
+		if !ok {
+			r.skip(rule, because(whenFalse, rd.missing))
+			return
+		}
+	}
+	if u.Time != nil {
+		stamp, err := u.Time.stamp(rd)
+		if err != nil {
+			r.problem(rule, &keyError{"time", err})
+			return
+		}
+		var note string
+		if rd.at, note = readTime(stamp, rd.arrived); note != "" {
+			r.Notes = append(r.Notes, Note{rule, note})
+		}
+	}
+	parts, why := u.parts(rule, target, rd, r)
+	if parts == nil {
+		if why != "" {
+			r.skip(rule, why)
+		}
+		return
+	}
+	name := target.Name.Expand(rd.values)
+	if target.Fix != nil {
+		var err error
+		if name, err = target.Fix(name); err != nil {
+			r.problem(rule, err)
+			return
+		}
+	}
+	p := Point{
+		Rule: rule, Cloud: u.Cloud.Expand(rd.values), Name: name, Parts: parts,
+		Time: rd.at, Arrived: rd.arrived, QoS: u.QoS, Retain: m.Retain, Properties: m.Properties, Local: m.Topic,
+	}
+	if u.Retain != nil {
+		p.Retain = *u.Retain
+	}
+	r.Points = append(r.Points, p)
+}
+
+// parts evaluates what the target wants. Without any part that makes a point it is nil, and why says what was missing,
+// unless a problem says it already.
+func (u *Uplink) parts(rule int, target *Target, rd *reading, r *Result) (parts []Part, why string) {
+	var own Value
+	asked, counts, failed, optional := false, false, false, false
+	for i := range target.Parts {
+		spec := &target.Parts[i]
+		var v Value
+		var err error
+		switch {
+		case spec.Value != nil:
+			if v, err = spec.Value.value(rd); err != nil {
+				err = &keyError{spec.Name, err}
+			}
+		case asked:
+			v = own
+		default:
+			asked = true
+			own, err = u.own(rd)
+			v = own
+		}
+		if err != nil {
+			r.problem(rule, err)
+			failed = failed || !spec.Optional
+			continue
+		}
+		if v.Kind == NoValue {
+			if why == "" && !spec.Optional && rd.missing != "" {
+				why = rd.missing
+			}
+			continue
+		}
+		if parts == nil {
+			parts = make([]Part, 0, len(target.Parts)-i)
+		}
+		parts = append(parts, Part{spec.Name, v})
+		counts = counts || !spec.Optional
+		optional = optional || spec.Optional
+	}
+	switch {
+	case counts:
+		return parts, ""
+	case failed:
+		return nil, ""
+	case why == "":
+		why = "the value is nil"
+	}
+	return nil, why
+}
+
+// own is the rule's value: the payload as it is where there is no expression.
+func (u *Uplink) own(rd *reading) (Value, error) {
+	if u.Value == nil {
+		return Value{Kind: Raw, Bytes: rd.payload}, nil
+	}
+	v, err := u.Value.value(rd)
+	if err != nil {
+		return v, &keyError{"value", err}
+	}
+	return v, nil
+}
+
+// keyError says which key of a rule failed.
+type keyError struct {
+	key string
+	err error
+}
+
+func (e *keyError) Error() string { return e.key + ": " + e.err.Error() }
+func (e *keyError) Unwrap() error { return e.err }
+
+func because(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
+}
+
+// Down runs the downlinks whose source matches.
+func (t *Table) Down(c *Command, now time.Time, r *Result) {
+	r.reset()
+	rd := t.readings.Get().(*reading)
+	rd.start(c.Address.Name, c.Payload, now)
+	for _, rule := range t.byCloud[c.Cloud] {
+		d := &t.down[rule]
+		if d.Source.Part == c.Address.Part && rd.match(d.Source.Name, c.Address.Name) {
+			d.run(rule, c, rd, r)
+		}
+	}
+	rd.release()
+	t.readings.Put(rd)
+}
+
+var errTopic = errors.New("cannot be published to")
+
+// run makes the local message of one downlink; the reading holds its captures.
+func (d *Downlink) run(rule int, c *Command, rd *reading, r *Result) {
+	if d.When != nil {
+		ok, err := d.When.truth(rd)
+		if err != nil {
+			r.problem(rule, &keyError{"when", err})
+			return
+		}
+		if !ok {
+			r.skip(rule, because(whenFalse, rd.missing))
+			return
+		}
+	}
+	payload, why, err := d.payload(c, rd)
+	switch {
+	case err != nil:
+		r.problem(rule, err)
+		return
+	case why != "":
+		r.skip(rule, why)
+		return
+	}
+	topic := d.Local.Expand(rd.values)
+	if topic == "" || strings.ContainsAny(topic, "+#\x00") {
+		r.problem(rule, &keyError{"local", &evalError{shown(topic), errTopic.Error(), errTopic}})
+		return
+	}
+	r.Commands = append(r.Commands, Publish{Rule: rule, Message: mqtt.Message{
+		Topic: topic, Payload: payload, QoS: d.QoS, Retain: d.Retain, Properties: c.Properties,
+	}})
+}
+
+// payload is what the downlink publishes, a copy; why says that it publishes nothing.
+func (d *Downlink) payload(c *Command, rd *reading) (payload []byte, why string, err error) {
+	payload = append(payload, c.Payload...)
+	if d.Value != nil {
+		v, err := d.Value.value(rd)
+		switch {
+		case err != nil:
+			return nil, "", &keyError{"value", err}
+		case v.Kind == NoValue:
+			return nil, because("the value is nil", rd.missing), nil
+		}
+		payload = v.AppendText(payload[:0])
+	}
+	if d.Values == nil {
+		return payload, "", nil
+	}
+	if to, ok := d.Values[string(payload)]; ok && string(payload) != "*" {
+		return []byte(to), "", nil
+	}
+	if _, rest := d.Values["*"]; !rest {
+		return nil, "values does not list " + shown(string(payload)), nil
+	}
+	return payload, "", nil
+}
