@@ -3,66 +3,181 @@ package mqtt
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"cloudbridge/internal/mqtt/wire"
 )
 
-// PacketIDs hands out packet identifiers for the successive connections of one kept session, and remembers which QoS 2
-// handshakes are open, so that an identifier is never taken again before its handshake is over.
-type PacketIDs struct{}
+// The values that stand for an option that is zero.
+const (
+	defaultKeepAlive      = 60 * time.Second
+	defaultReceiveMaximum = 1000
+	defaultWindow         = 1000
+	defaultMaximumPacket  = 4 << 20
+)
 
-// NewPacketIDs returns a fresh set of identifiers.
-func NewPacketIDs() *PacketIDs { return &PacketIDs{} }
-
-// Inbound is a message that was received, and its acknowledgement.
-type Inbound struct {
-	Message
-}
-
-// Ack acknowledges the message. It may be called from any goroutine, once or more, at any time and in any order: the
-// session sends acknowledgements in the order in which the messages came. After the session's end, and for QoS 0, it
-// does nothing.
-func (in *Inbound) Ack() {}
-
-// Session is one connection to a broker, logged in. All methods may be called from any goroutine.
-type Session struct{}
-
-// Dial connects and logs in, once, with the protocol version that o names. It obeys ctx until the CONNACK. The error is
-// a *RefusedError with the raw code when the broker answered with a refusal, ErrClosedEarly when it closed the connection
-// before a CONNACK, and else the network's own error.
-func Dial(ctx context.Context, o Options) (*Session, error) { return nil, errors.New("not built") }
+// packetTimeout is the library's own limit to each exchange. Ours are the contexts and the keepalive, so it is far off.
+const packetTimeout = 10 * 365 * 24 * time.Hour
 
 // ErrClosedEarly means that the broker closed the connection before it answered.
 var ErrClosedEarly = errors.New("the broker closed the connection before it answered")
 
-// Capabilities are what the broker granted.
-func (s *Session) Capabilities() Capabilities { return Capabilities{} }
+// Dial connects and logs in, once, with the protocol version that o names. It obeys ctx until the CONNACK. The error is
+// a *RefusedError with the raw code when the broker answered with a refusal, ErrClosedEarly when it closed the connection
+// before a CONNACK, and else the network's own error. OnMessage may be called before Dial returns: a broker that kept
+// the session sends at once.
+func Dial(ctx context.Context, o Options) (*Session, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	link, err := o.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var will []byte
+	if o.Will != nil {
+		will = appendProperties(nil, o.Will.Properties)
+	}
+	s := newSession(o)
+	s.conn = wire.New(link, wire.Options{
+		V311:      o.Protocol == V311,
+		MaxPacket: o.MaximumPacketSize,
+		OnPublish: s.received,
+		OnPubrec:  s.ids.hold,
+		OnWritten: s.wrote,
+		Abort:     link.abort,
 
-// Subscribe sends one SUBSCRIBE and waits for its SUBACK. The result has one entry per subscription, nil where granted
-// and a *RefusedError where not; err is set when there was no answer.
-func (s *Session) Subscribe(ctx context.Context, subs ...Subscription) (refused []error, err error) {
-	return nil, nil
+		WillProperties: will,
+	})
+	s.client = paho.NewClient(paho.ClientConfig{
+		ClientID:           o.ClientID,
+		Conn:               s.conn,
+		Session:            manager{s},
+		PingHandler:        pinger{s},
+		PacketTimeout:      packetTimeout,
+		OnPublishReceived:  []func(paho.PublishReceived) (bool, error){ignore},
+		OnServerDisconnect: func(*paho.Disconnect) { s.finish() },
+		OnClientError:      func(err error) { s.fail(err); s.finish() },
+	})
+	connack, err := s.client.Connect(ctx, o.connect())
+	if err != nil {
+		return nil, s.refused(ctx, connack, err)
+	}
+	return s, nil
 }
 
-// Unsubscribe sends one UNSUBSCRIBE and waits for its UNSUBACK.
-func (s *Session) Unsubscribe(ctx context.Context, filters ...string) error { return nil }
+// ignore stands where the library wants a handler; messages never get to the library.
+func ignore(paho.PublishReceived) (bool, error) { return true, nil }
 
-// Publish sends m, after waiting for room in the window. An error means that nothing was sent and done will not be
-// called: ctx ended, the session ended, or the message can never go (a *TooLargeError, a topic that is none). Otherwise
-// done is called exactly once, on a goroutine of the session's that it must not block.
-func (s *Session) Publish(ctx context.Context, m *Message, done func(Result)) error { return nil }
+// complete checks the options and puts the defaults in.
+func (o Options) complete() (Options, error) {
+	if o.Protocol != V5 && o.Protocol != V311 {
+		return o, fmt.Errorf("dial with protocol %d: one version must be named, 5 or 3.1.1", o.Protocol)
+	}
+	if o.Protocol == V311 && o.ClientID == "" && !o.CleanStart {
+		return o, errors.New("a session that is kept needs a client id")
+	}
+	for what, s := range map[string]string{"client id": o.ClientID, "user name": o.Username} {
+		if err := checkString(what, s); err != nil {
+			return o, err
+		}
+	}
+	if len(o.Password) > maxString {
+		return o, invalid("a password of %d bytes, more than %d", len(o.Password), maxString)
+	}
+	if o.Will != nil {
+		if err := errors.Join(CheckTopic(o.Will.Topic), checkProperties(o.Will.Properties)); err != nil {
+			return o, fmt.Errorf("will: %w", err)
+		}
+		if len(o.Will.Payload) > maxString {
+			return o, fmt.Errorf("will: %w", invalid("a payload of %d bytes, more than %d", len(o.Will.Payload), maxString))
+		}
+	}
+	o.KeepAlive = orDefault(o.KeepAlive, defaultKeepAlive)
+	o.ReceiveMaximum = min(orDefault(o.ReceiveMaximum, defaultReceiveMaximum), math.MaxUint16)
+	o.Window = min(orDefault(o.Window, defaultWindow), math.MaxUint16)
+	o.MaximumPacketSize = min(orDefault(o.MaximumPacketSize, defaultMaximumPacket), maxPacket)
+	if o.PacketIDs == nil {
+		o.PacketIDs = NewPacketIDs()
+	}
+	if o.OnMessage == nil {
+		o.OnMessage = func(in *Inbound) { in.Ack() }
+	}
+	return o, nil
+}
 
-// Ping sends a PINGREQ behind everything that was published before and waits for its PINGRESP.
-func (s *Session) Ping(ctx context.Context) error { return nil }
+func orDefault[T int | time.Duration](value, otherwise T) T {
+	if value <= 0 {
+		return otherwise
+	}
+	return value
+}
 
-// Done is closed when the session has ended.
-func (s *Session) Done() <-chan struct{} { return nil }
+// connect is the CONNECT in the library's terms; for 3.1.1 the wire takes the properties out.
+func (o Options) connect() *paho.Connect {
+	receive, packet, expiry := uint16(o.ReceiveMaximum), uint32(o.MaximumPacketSize), seconds(o.SessionExpiry)
+	c := &paho.Connect{
+		ClientID:   o.ClientID,
+		CleanStart: o.CleanStart,
+		KeepAlive:  uint16(min(seconds(o.KeepAlive), math.MaxUint16)),
+		Username:   o.Username,
+		Password:   []byte(o.Password.Reveal()),
+		// MQTT 3.1.1 knows no password without a user name.
+		UsernameFlag: o.Username != "" || o.Password != "" && o.Protocol == V311,
+		PasswordFlag: o.Password != "",
+		Properties: &paho.ConnectProperties{
+			ReceiveMaximum:     &receive,
+			MaximumPacketSize:  &packet,
+			RequestProblemInfo: true,
+		},
+	}
+	if expiry > 0 {
+		c.Properties.SessionExpiryInterval = &expiry
+	}
+	if w := o.Will; w != nil {
+		c.WillMessage = &paho.WillMessage{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain}
+		c.WillProperties = &paho.WillProperties{} // The wire puts ours in.
+	}
+	return c
+}
 
-// Err says why the session ended: ErrSessionClosed after Close, a *RefusedError with Packet Disconnect when the broker
-// said goodbye, else the network's error. It is nil before Done is closed.
-func (s *Session) Err() error { return nil }
+// refused cleans up after a login that came to nothing, and says why.
+func (s *Session) refused(ctx context.Context, connack *paho.Connack, err error) error {
+	_ = s.conn.Close()
+	<-s.conn.Flushed()
+	if code, old, seen := s.conn.Connack(); seen && (code != 0 || old && s.o.Protocol == V5) {
+		r := Reason{Packet: Connack, Protocol: s.o.Protocol, Code: code}
+		switch {
+		case old && s.o.Protocol == V5 && code == 0:
+			// Code 1 is what such a broker should have said.
+			r.Code, r.Text = 1, "the broker answers MQTT 5 as if it were 3.1.1"
+		case connack != nil && connack.Properties != nil:
+			r.Text = connack.Properties.ReasonString
+		}
+		return &RefusedError{r}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for the broker's answer: %w", ctx.Err())
+	}
+	if cause := s.conn.Err(); cause != nil && !errors.Is(cause, net.ErrClosed) {
+		err = cause
+	}
+	if hungUp(err) {
+		return ErrClosedEarly
+	}
+	return fmt.Errorf("log in: %w", err)
+}
 
-// ErrSessionClosed is how a session ends that its owner closed.
-var ErrSessionClosed = errors.New("session closed")
-
-// Close sends a DISCONNECT (no will is published), closes the connection and waits until no goroutine of the session
-// is left. It obeys ctx by cutting short.
-func (s *Session) Close(ctx context.Context) error { return nil }
+// hungUp says whether err is what remains of a connection that the other side closed.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED)
+}
