@@ -166,8 +166,14 @@ func (e *machineError) Error() string { return e.text }
 func plainFault(s string) string {
 	s = strings.TrimPrefix(s, "interface conversion: interface {} is ")
 	for _, word := range [][2]string{
-		{"interface {}", "any"}, {"map[string]any", "an object"}, {"[]any", "a list"},
-		{"<nil>", "nothing"}, {"int64", "a number"}, {"float64", "a number"}, {"string", "text"}, {"bool", "true or false"},
+		{"interface {}", "any"},
+		{"map[string]any", "an object"},
+		{"[]any", "a list"},
+		{"<nil>", "nothing"},
+		{"int64", "a number"},
+		{"float64", "a number"},
+		{"string", "text"},
+		{"bool", "true or false"},
 	} {
 		s = strings.ReplaceAll(s, word[0], word[1])
 	}

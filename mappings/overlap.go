@@ -30,34 +30,34 @@ const (
 	enough
 )
 
-// meeting is a pair of rests, by which failures are remembered.
+// meeting is a pair of rests, by which it is known what was tried.
 type meeting struct {
 	a, b           int
 	takenA, takenB taken
 }
 
 // restsMeet walks both patterns, one level of an imagined topic at a time.
-func restsMeet(a, b rest, failed map[meeting]bool) bool {
+func restsMeet(a, b rest, seen map[meeting]bool) bool {
 	if a.isHash() || b.isHash() || len(a.levels) == 0 && len(b.levels) == 0 {
 		// # takes any number of levels, none too, so it meets whatever the other has left.
 		return true
 	}
 	key := meeting{len(a.levels), len(b.levels), a.taken, b.taken}
-	if len(a.levels) == 0 || len(b.levels) == 0 || failed[key] {
+	if len(a.levels) == 0 || len(b.levels) == 0 || seen[key] {
 		return false
 	}
+	seen[key] = true
 	x, y := &a.levels[0], &b.levels[0]
 	if x.kind == multiLevel || y.kind == multiLevel || x.meets(y) {
 		empty := x.isEmpty() || y.isEmpty()
 		for _, nextA := range a.after(empty) {
 			for _, nextB := range b.after(empty) {
-				if restsMeet(nextA, nextB, failed) {
+				if restsMeet(nextA, nextB, seen) {
 					return true
 				}
 			}
 		}
 	}
-	failed[key] = true
 	return false
 }
 

@@ -38,7 +38,7 @@ func checkName(name string) (text, hint string) {
 	if name == "" {
 		return "a capture needs a name", "write {device}, for example"
 	}
-	if name == "bridge..." {
+	if name == "bridge" {
 		return "{bridge} is the name of this bridge and takes no dots", "write {bridge}"
 	}
 	for i, r := range name {

@@ -18,14 +18,7 @@ func (p *Pattern) WhyNot(topic string) string {
 		return "your topic starts with $, which wildcards at the start never match"
 	}
 	// A small repair that makes it match is the best explanation.
-	for _, r := range []struct{ topic, why string }{
-		{strings.TrimPrefix(topic, "/"), "your topic starts with / and the rule does not"},
-		{"/" + topic, "the rule starts with / and your topic does not"},
-		{strings.TrimSuffix(topic, "/"), "your topic ends with / and the rule does not"},
-		{topic + "/", "the rule ends with / and your topic does not"},
-		{strings.TrimSpace(topic), "your topic has a space at its start or end"},
-		{removeSpaces(topic), "your topic has spaces and the rule does not"},
-	} {
+	for _, r := range p.repairs(topic) {
 		if _, ok := p.Match(r.topic, nil); ok && r.topic != topic {
 			return r.why
 		}
@@ -51,6 +44,25 @@ func (p *Pattern) WhyNot(topic string) string {
 	return p.whyCount(topic, len(levels))
 }
 
+// repair is a small change to a topic, and what it means if it helps.
+type repair struct{ topic, why string }
+
+func (p *Pattern) repairs(topic string) []repair {
+	all := []repair{
+		{strings.TrimSpace(topic), "your topic has a space at its start or end"},
+		{strings.ReplaceAll(topic, " ", ""), "your topic has spaces and the rule does not"},
+	}
+	if p.levels[0].isEmpty() {
+		all = append(all, repair{"/" + topic, "the rule starts with / and your topic does not"})
+	} else {
+		all = append(all, repair{strings.TrimPrefix(topic, "/"), "your topic starts with / and the rule does not"})
+	}
+	if p.levels[len(p.levels)-1].isEmpty() {
+		return append(all, repair{topic + "/", "the rule ends with / and your topic does not"})
+	}
+	return append(all, repair{strings.TrimSuffix(topic, "/"), "your topic ends with / and the rule does not"})
+}
+
 // topicFault says why no message can have the topic.
 func topicFault(topic string) string {
 	switch {
@@ -63,8 +75,6 @@ func topicFault(topic string) string {
 	}
 	return ""
 }
-
-func removeSpaces(s string) string { return strings.ReplaceAll(s, " ", "") }
 
 func (p *Pattern) hasMulti() bool {
 	for _, l := range p.levels {
