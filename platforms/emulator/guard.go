@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"crypto/tls"
+	"net"
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -97,6 +98,14 @@ func (b *Broker) Kick(cl *mochi.Client, code packets.Code) {
 		return
 	}
 	cl.Stop(code)
+}
+
+// Wrapped is what Setup.Wrap made for a client's connection; nil for the inline client.
+func Wrapped(cl *mochi.Client) net.Conn {
+	if c, ok := cl.Net.Conn.(*conn); ok {
+		return c.Conn
+	}
+	return nil
 }
 
 // ServerName is the host name that the client asked for in its TLS handshake (SNI); empty for none, and without TLS.
