@@ -211,12 +211,17 @@ func (e *Expr) value(r *reading) (Value, error) {
 	return v, nil
 }
 
-// stamp evaluates the expression as a time, for readTime.
-func (e *Expr) stamp(r *reading) (any, error) {
+// stamp evaluates the expression as the reading's time. A reading is worth keeping when its time cannot be read: it gets
+// the time of arrival, and a note that says so.
+func (e *Expr) stamp(r *reading) (at time.Time, note string) {
 	if e.program == nil {
-		return e.fixed.Float, nil
+		return readTime(e.fixed.Float, r.arrived)
 	}
-	return e.run(r)
+	x, err := e.run(r)
+	if err != nil {
+		return r.arrived, "the time cannot be read: " + err.Error() + "; the time of arrival is taken"
+	}
+	return readTime(x, r.arrived)
 }
 
 // truth evaluates the expression as a condition; nil is false.

@@ -208,5 +208,5 @@ func mismatch(op string, a, b any) error {
 	if op == "+" && hint == "" {
 		hint = "; string(...) makes a text of a number"
 	}
-	return fmt.Errorf("%s cannot join %s and %s%s", op, kindOf(a), kindOf(b), hint)
+	return fmt.Errorf("%s does not work on %s and %s%s", op, kindOf(a), kindOf(b), hint)
 }

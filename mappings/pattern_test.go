@@ -251,7 +251,7 @@ func TestPatternWhyNot(t *testing.T) {
 		{"iot/dev-{id}", "iot/DEV-7", "level 2 is DEV-7, the rule wants dev-{id}: capital letters differ"},
 		{"a/b/c/d", "a/b/c", "the rule wants 4 levels, the topic has 3"},
 		{"a/b", "a/b/c", "the rule wants 2 levels, the topic has 3"},
-		{"a/b", "/a/b/c", "the rule wants 2 levels, the topic has 4 (the leading / makes an empty level of its own); level 1 is empty, the rule wants a"},
+		{"a/b", "/a/b/c", "your topic starts with / and the rule does not; besides, the rule wants 2 levels, the topic has 3"},
 		{"a/b/#", "a", "the rule wants at least 2 levels, the topic has 1"},
 		{"a/{x...}", "a", "the rule wants at least 2 levels, the topic has 1"},
 		{"a/{x...}/b", "a/x/y/c", "level 4 is c, the rule wants b"},

@@ -202,13 +202,8 @@ func (u *Uplink) run(rule int, m *mqtt.Message, rd *reading, r *Result) {
 		}
 	}
 	if u.Time != nil {
-		stamp, err := u.Time.stamp(rd)
-		if err != nil {
-			r.problem(rule, &keyError{"time", err})
-			return
-		}
 		var note string
-		if rd.at, note = readTime(stamp, rd.arrived); note != "" {
+		if rd.at, note = u.Time.stamp(rd); note != "" {
 			r.Notes = append(r.Notes, Note{rule, note})
 		}
 	}

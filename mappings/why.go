@@ -23,25 +23,28 @@ func (p *Pattern) WhyNot(topic string) string {
 			return r.why
 		}
 	}
+	if first := p.levels[0]; topic[0] == '/' && len(topic) > 1 && !first.isEmpty() && (first.kind == literalLevel || first.kind == partsLevel) {
+		return "your topic starts with / and the rule does not; besides, " + p.WhyNot(topic[1:])
+	}
 	levels := strings.Split(topic, "/")
 	if p.hasMulti() {
-		return p.whyMulti(topic, levels)
+		return p.whyMulti(levels)
 	}
 	for i, l := range p.levels {
 		if l.kind == hashLevel {
 			break
 		}
 		if i >= len(levels) {
-			return p.whyCount(topic, len(levels))
+			return p.whyCount(len(levels))
 		}
 		if _, ok := l.match(levels[i], nil); !ok {
 			if len(p.levels) != len(levels) && !p.endsWithHash() {
-				return p.whyCount(topic, len(levels)) + "; " + whyLevel(i, levels[i], l)
+				return p.whyCount(len(levels)) + "; " + whyLevel(i, levels[i], l)
 			}
 			return whyLevel(i, levels[i], l)
 		}
 	}
-	return p.whyCount(topic, len(levels))
+	return p.whyCount(len(levels))
 }
 
 // repair is a small change to a topic, and what it means if it helps.
@@ -88,7 +91,7 @@ func (p *Pattern) hasMulti() bool {
 func (p *Pattern) endsWithHash() bool { return p.levels[len(p.levels)-1].kind == hashLevel }
 
 // whyCount compares how many levels there are.
-func (p *Pattern) whyCount(topic string, got int) string {
+func (p *Pattern) whyCount(got int) string {
 	want, atLeast := len(p.levels), p.hasMulti()
 	if p.endsWithHash() {
 		want, atLeast = want-1, true
@@ -97,11 +100,7 @@ func (p *Pattern) whyCount(topic string, got int) string {
 	if atLeast {
 		text = "the rule wants at least " + counted(want)
 	}
-	text += fmt.Sprintf(", the topic has %d", got)
-	if strings.HasPrefix(topic, "/") {
-		text += " (the leading / makes an empty level of its own)"
-	}
-	return text
+	return text + fmt.Sprintf(", the topic has %d", got)
 }
 
 func counted(n int) string {
@@ -113,13 +112,13 @@ func counted(n int) string {
 
 // whyMulti explains a pattern with {name...}: what stands before it is compared level by level, what stands after it from
 // the end.
-func (p *Pattern) whyMulti(topic string, levels []string) string {
+func (p *Pattern) whyMulti(levels []string) string {
 	least := len(p.levels)
 	if p.endsWithHash() {
 		least--
 	}
 	if len(levels) < least {
-		return p.whyCount(topic, len(levels))
+		return p.whyCount(len(levels))
 	}
 	for i, l := range p.levels {
 		if l.kind == multiLevel {
