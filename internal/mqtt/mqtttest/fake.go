@@ -135,7 +135,7 @@ func (f *Fake) serve(nc net.Conn) {
 	f.running.Add(1)
 	go func() {
 		defer f.running.Done()
-		c := &Conn{fake: f, nc: nc, gone: make(chan struct{})}
+		c := &Conn{fake: f, nc: nc, gone: make(chan struct{}), broken: make(chan struct{})}
 		c.run()
 		f.mu.Lock()
 		delete(f.conns, nc)
@@ -162,6 +162,8 @@ type Conn struct {
 
 	mu     sync.Mutex // one packet at a time
 	silent bool
+	cut    bool
+	broken chan struct{}
 }
 
 func (c *Conn) run() {
@@ -325,10 +327,17 @@ func (c *Conn) Goodbye(code byte, text string) {
 func (c *Conn) Send(raw []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.silent {
-		_, _ = c.nc.Write(raw)
+	if c.silent {
+		return
+	}
+	if _, err := c.nc.Write(raw); err != nil && !c.cut {
+		c.cut = true
+		close(c.broken)
 	}
 }
+
+// Broken is closed when a write has found the connection cut.
+func (c *Conn) Broken() <-chan struct{} { return c.broken }
 
 // Silence makes the broker take everything in and answer nothing, as a link does that is dead one way.
 func (c *Conn) Silence() {

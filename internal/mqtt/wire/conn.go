@@ -64,7 +64,8 @@ type Conn struct {
 	greeted bool // a CONNACK has come
 
 	lastIn, lastOut, written atomic.Int64
-	connack                  atomic.Int32 // raw code + 1, and oldFormat
+	connack                  atomic.Int32 // the raw code times 256, 2 for the old format, 1 once it has come
+	flooded                  atomic.Bool  // reading on is of no use
 
 	mu       sync.Mutex
 	wake     sync.Cond
@@ -151,6 +152,7 @@ func (c *Conn) controlLocked(packets []byte) (end int64, err error) {
 	}
 	if c.control += len(packets); c.control > controlLimit {
 		c.failLocked(protocolError("the broker does not read the answers it asks for"))
+		c.flooded.Store(true)
 		return 0, c.reason()
 	}
 	c.out = append(c.out, packets...)

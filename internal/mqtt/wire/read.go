@@ -27,6 +27,9 @@ const (
 // Read gives the library the next packet that is for it, in the form of MQTT 5. PUBLISH packets never get there.
 func (c *Conn) Read(p []byte) (int, error) {
 	for len(c.serve) == 0 {
+		if c.flooded.Load() {
+			return 0, c.Err()
+		}
 		if err := c.next(); err != nil {
 			c.fail(err)
 			return 0, err
