@@ -21,9 +21,10 @@ import (
 
 // Platform is one account at Adafruit IO.
 type Platform struct {
-	user    string
-	key     mqtt.Secret
-	session mqtt.Options
+	user string
+	// session holds the key. It is a pointer because fmt prints the unexported secrets of a struct, but not what a
+	// pointer inside one points to.
+	session *mqtt.Options
 	plan    plan
 	// host is host and port of MQTT; api is the REST side, or empty.
 	host, api string
@@ -46,7 +47,7 @@ func (p *Platform) Account() string {
 }
 
 // Session says where to connect: with MQTT 3.1.1, clean, and without a will.
-func (p *Platform) Session() (mqtt.Options, bool) { return p.session, true }
+func (p *Platform) Session() (mqtt.Options, bool) { return *p.session, true }
 
 // Limits are those of the plan. There is no limit for the payload as a whole: Encode knows that of each value.
 func (p *Platform) Limits() platforms.Limits {

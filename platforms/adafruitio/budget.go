@@ -15,7 +15,7 @@ func (p *Platform) BudgetRequest() *platforms.Request {
 	return &platforms.Request{
 		Method: http.MethodGet,
 		URL:    p.api + "/" + p.user + "/throttle",
-		Header: http.Header{"X-Aio-Key": {p.key.Reveal()}},
+		Header: http.Header{"X-Aio-Key": {p.session.Password.Reveal()}},
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 
 // Kind is Adafruit IO as the configuration knows it.
 var Kind = platforms.Kind{
-	Name: "adafruit-io",
+	Name:  "adafruit-io",
+	Title: "Adafruit IO",
 	NewCloud: func() any {
 		return &Cloud{
 			Connection: platforms.Connection{URL: defaultURL, KeepAlive: defaultKeepAlive},
@@ -95,7 +96,7 @@ func open(cloud any) (platforms.Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Platform{user: c.Username, key: c.Key, session: session, plan: chosen, host: at.Host, api: apiOf(c, at.Hostname())}, nil
+	return &Platform{user: c.Username, session: &session, plan: chosen, host: at.Host, api: apiOf(c, at.Hostname())}, nil
 }
 
 func checkLogin(c *Cloud, blame func(key, text, hint string)) {

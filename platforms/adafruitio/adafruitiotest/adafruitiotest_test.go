@@ -731,8 +731,11 @@ func TestWill(t *testing.T) {
 // call is an HTTP request to the first account, with the right key.
 func call(t *testing.T, n *emulator.Network, method, path, body string) (int, string) {
 	t.Helper()
-	web := &http.Client{Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}
-	return request(t, web, method, "http://aio.test:80"+apiPath+"/"+user+path, key, body)
+	return request(t, web(n), method, "http://aio.test:80"+apiPath+"/"+user+path, key, body)
+}
+
+func web(n *emulator.Network) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}
 }
 
 func request(t *testing.T, web *http.Client, method, url, key, body string) (int, string) {
