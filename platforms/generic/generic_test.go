@@ -132,7 +132,14 @@ func TestLane(t *testing.T) {
 		}
 	}
 	for _, bad := range []mappings.Address{
-		{}, {Name: "a/+"}, {Name: "#"}, {Name: "a\x00"}, {Name: "\xff"}, {Name: "$SYS/x"}, {Name: "$share/g/x"}, {Name: "a", Part: "p"},
+		{},
+		{Name: "a/+"},
+		{Name: "#"},
+		{Name: "a\x00"},
+		{Name: "\xff"},
+		{Name: "$SYS/x"},
+		{Name: "$share/g/x"},
+		{Name: "a", Part: "p"},
 		{Name: strings.Repeat("x", 65536)},
 	} {
 		if lane, err := b.Lane(bad); err == nil {
@@ -258,8 +265,17 @@ func TestCovers(t *testing.T) {
 		wide, narrow string
 		want         bool
 	}{
-		{"#", "a/b", true}, {"#", "$SYS/x", false}, {"a/#", "a", true}, {"a/#", "a/+/c", true}, {"a/+", "a/b", true},
-		{"a/+", "a/#", false}, {"a/b", "a/+", false}, {"a", "a/b", false}, {"+/b", "a/b", true}, {"a/+/c", "a/b/c", true}, {"a", "a", true},
+		{"#", "a/b", true},
+		{"#", "$SYS/x", false},
+		{"a/#", "a", true},
+		{"a/#", "a/+/c", true},
+		{"a/+", "a/b", true},
+		{"a/+", "a/#", false},
+		{"a/b", "a/+", false},
+		{"a", "a/b", false},
+		{"+/b", "a/b", true},
+		{"a/+/c", "a/b/c", true},
+		{"a", "a", true},
 	} {
 		if got := Covers(c.wide, c.narrow); got != c.want {
 			t.Errorf("Covers(%s, %s) = %v", c.wide, c.narrow, got)
