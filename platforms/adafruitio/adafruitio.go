@@ -10,6 +10,8 @@
 package adafruitio
 
 import (
+	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -21,10 +23,8 @@ import (
 
 // Platform is one account at Adafruit IO.
 type Platform struct {
-	user string
-	// session holds the key. It is a pointer because fmt prints the unexported secrets of a struct, but not what a
-	// pointer inside one points to.
-	session *mqtt.Options
+	user    string
+	session mqtt.Options
 	plan    plan
 	// host is host and port of MQTT; api is the REST side, or empty.
 	host, api string
@@ -37,6 +37,10 @@ var (
 	_ platforms.Filler   = (*Platform)(nil)
 )
 
+// Format prints the account in every verb: package fmt would look past the type that hides the key inside an unexported
+// field.
+func (p *Platform) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.Account()) }
+
 // Account names the budget: the user, whom Adafruit IO knows in any case, and the host if it is not Adafruit's own.
 func (p *Platform) Account() string {
 	account := "adafruit-io " + strings.ToLower(p.user)
@@ -47,7 +51,7 @@ func (p *Platform) Account() string {
 }
 
 // Session says where to connect: with MQTT 3.1.1, clean, and without a will.
-func (p *Platform) Session() (mqtt.Options, bool) { return *p.session, true }
+func (p *Platform) Session() (mqtt.Options, bool) { return p.session, true }
 
 // Limits are those of the plan. There is no limit for the payload as a whole: Encode knows that of each value.
 func (p *Platform) Limits() platforms.Limits {

@@ -96,7 +96,7 @@ func open(cloud any) (platforms.Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Platform{user: c.Username, session: &session, plan: chosen, host: at.Host, api: apiOf(c, at.Hostname())}, nil
+	return &Platform{user: c.Username, session: session, plan: chosen, host: at.Host, api: apiOf(c, at.Hostname())}, nil
 }
 
 func checkLogin(c *Cloud, blame func(key, text, hint string)) {
