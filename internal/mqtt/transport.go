@@ -86,6 +86,9 @@ func (o Options) open(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	lowest, err := dial(ctx, "tcp", a.hostPort)
+	if ctx.Err() != nil && err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", a.hostPort, ctx.Err())
+	}
 	if err != nil {
 		return nil, err // It says "dial tcp" and whom.
 	}

@@ -5,7 +5,9 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func write(t *testing.T, file, text string) {
@@ -36,5 +38,27 @@ func (d *dialled) cut() {
 	defer d.mu.Unlock()
 	for _, c := range d.all {
 		_ = c.Close()
+	}
+}
+
+// slowPipe pauses before each write.
+type slowPipe struct{ pause atomic.Int64 }
+
+type slowConn struct {
+	net.Conn
+	p *slowPipe
+}
+
+func (c slowConn) Write(b []byte) (int, error) {
+	<-time.After(time.Duration(c.p.pause.Load()))
+	return c.Conn.Write(b)
+}
+
+type dialContext = func(context.Context, string, string) (net.Conn, error)
+
+func (p *slowPipe) dial(over dialContext) dialContext {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := over(ctx, network, address)
+		return slowConn{c, p}, err
 	}
 }
