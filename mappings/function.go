@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/expr-lang/expr"
-	"github.com/expr-lang/expr/builtin"
 )
 
 // The functions below get the reading as their first argument. The patcher puts it there, under names that nobody can
@@ -59,12 +58,6 @@ var visible = []expr.Option{
 }
 
 func unpatched(...any) (any, error) { return nil, errors.New("cannot be called here") }
-
-// isBuiltin says whether the expression language has a function of that name.
-func isBuiltin(name string) bool {
-	_, ok := builtin.Index[name]
-	return ok
-}
 
 // toNumber is number(x): a number as it is, a text that is one number, true and false as 1 and 0.
 func toNumber(x any) (any, error) {

@@ -37,7 +37,10 @@ func foldRune(r rune) rune {
 func readNumber(s string) (number, bool) {
 	s = strings.TrimSpace(strings.TrimRight(fold(s), "\x00"))
 	n, end := scanNumber(s)
-	return n, end > 0 && end == len(s)
+	if end == 0 || end < len(s) {
+		return number{}, false
+	}
+	return n, true
 }
 
 // scanNumber reads the number that a text starts with, and says where it ends; 0 where there is none. Infinity is none.

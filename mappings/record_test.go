@@ -1,0 +1,90 @@
+package mappings
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloudbridge/internal/mqtt"
+)
+
+func records() []Point {
+	return []Point{
+		{},
+		{
+			Rule: 7, Cloud: "weather", Name: "1001", Local: "iot/溫度", QoS: 2, Retain: true, Time: noon, Arrived: noon.Add(time.Nanosecond),
+			Parts: []Part{
+				{"field1", Value{Kind: Float, Float: 22.5}},
+				{"field2", Value{Kind: Int, Int: -1 << 63}},
+				{"status", Value{Kind: Text, Bytes: []byte("溫度")}},
+				{"on", Value{Kind: Bool, Int: 1}},
+				{"raw", Value{Kind: Raw, Bytes: []byte("\xff\x00")}},
+				{"json", Value{Kind: JSON, Bytes: []byte(`{"a":1}`)}},
+				{"none", Value{}},
+			},
+		},
+		{
+			Cloud: "hive", Name: "a/b", Time: time.Time{}, Arrived: time.Unix(-1, 5),
+			Parts: []Part{{"", Value{Kind: Raw, Bytes: []byte{}}}},
+			Properties: &mqtt.Properties{
+				ContentType: "application/json", ResponseTopic: "r", CorrelationData: []byte{0, 1}, UTF8: true, Expiry: time.Minute,
+				User: []mqtt.UserProperty{{Key: "k", Value: "v"}, {Key: "k", Value: ""}},
+			},
+		},
+		{Rule: -1, Properties: &mqtt.Properties{}},
+		{Properties: &mqtt.Properties{CorrelationData: []byte{}}},
+	}
+}
+
+func TestRecord(t *testing.T) {
+	for i, p := range records() {
+		rec := p.Append([]byte("kept"))
+		if !bytes.HasPrefix(rec, []byte("kept")) {
+			t.Fatalf("%d: Append does not append", i)
+		}
+		rec = rec[4:]
+		got, err := ReadPoint(rec)
+		if err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+		if diff := cmp.Diff(p, got); diff != "" {
+			t.Errorf("%d: %s", i, diff)
+		}
+		for n := range rec {
+			if _, err := ReadPoint(rec[:n]); err == nil {
+				t.Errorf("%d: the first %d of %d bytes are read as a whole record", i, n, len(rec))
+			}
+		}
+		if _, err := ReadPoint(append(bytes.Clone(rec), 0)); err == nil {
+			t.Errorf("%d: a byte too many is not noticed", i)
+		}
+		clear(rec)
+		if diff := cmp.Diff(p, got); diff != "" {
+			t.Errorf("%d: the point shares memory with its record: %s", i, diff)
+		}
+	}
+	if _, err := ReadPoint([]byte{99}); err == nil {
+		t.Error("a record of an unknown layout is read")
+	}
+}
+
+func FuzzReadPoint(f *testing.F) {
+	for _, p := range records() {
+		f.Add(p.Append(nil))
+	}
+	f.Fuzz(func(t *testing.T, rec []byte) {
+		p, err := ReadPoint(rec)
+		if err != nil {
+			return
+		}
+		again, err := ReadPoint(p.Append(nil))
+		if err != nil {
+			t.Fatalf("what was read cannot be written and read again: %v", err)
+		}
+		if diff := cmp.Diff(p, again); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
