@@ -211,29 +211,19 @@ func splitBraces(source, text string, offset int) ([]piece, error) {
 	return pieces, nil
 }
 
-// makeFilter writes the narrowest MQTT filter: a capture becomes +, and {name...} becomes + and, at the end, #.
+// makeFilter writes the MQTT filter: a capture becomes +, and {name...} with what follows it becomes #. Of iot/{rest...}
+// iot/+/# would be narrower by one topic, but brokers have been met that do not match it with iot/a, as the standard
+// asks, and iot/# is what people find again in their broker's log and write into permissions.
 func (p *Pattern) makeFilter() string {
 	var out []string
-	for i, l := range p.levels {
+	for _, l := range p.levels {
 		switch l.kind {
 		case literalLevel:
 			out = append(out, l.text)
-			continue
 		case hashLevel:
 			out = append(out, "#")
 		case multiLevel:
-			// At least this level and one for each that follows; how many more nobody knows.
-			for range p.levels[i:] {
-				out = append(out, "+")
-			}
-			out[len(out)-1] = "+"
-			if p.levels[len(p.levels)-1].kind == hashLevel {
-				out = out[:len(out)-1]
-			}
 			out = append(out, "#")
-			if len(out) == 2 && i == 0 {
-				out = out[1:] // +/# is what # alone says
-			}
 			return strings.Join(out, "/")
 		default:
 			out = append(out, "+")
@@ -242,7 +232,7 @@ func (p *Pattern) makeFilter() string {
 	return strings.Join(out, "/")
 }
 
-// Filter is the narrowest MQTT topic filter that covers the pattern.
+// Filter is the MQTT topic filter that covers the pattern.
 func (p *Pattern) Filter() string { return p.filter }
 
 // Names are the captures, in order.

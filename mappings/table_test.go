@@ -48,7 +48,7 @@ func TestTableFilters(t *testing.T) {
 		uplink(t, "a/+", "c", "n", ""),
 		uplink(t, "a/{x...}", "c", "n", ""),
 	}, nil)
-	want := []Filter{{"a/+", 1, 1, []int{0, 2}}, {"a/b", 2, 1, []int{1}}, {"a/+/#", 3, 1, []int{3}}}
+	want := []Filter{{"a/+", 1, 1, []int{0, 2}}, {"a/b", 2, 1, []int{1}}, {"a/#", 3, 1, []int{3}}}
 	if diff := cmp.Diff(want, table.Filters()); diff != "" {
 		t.Error(diff)
 	}
