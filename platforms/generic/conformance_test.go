@@ -13,7 +13,7 @@ func TestConformance(t *testing.T) {
 	for _, protocol := range []string{"auto", "5", "3.1.1"} {
 		t.Run(protocol, func(t *testing.T) {
 			platformtest.Run(t, platformtest.Case{
-				Kind: Kind(),
+				Kind: Kind,
 				Cloud: func() any {
 					c := &Cloud{Username: "alice", Password: "hunter2hunter2"}
 					c.URL, c.Protocol = "mqtts://broker.emqx.io", protocol
@@ -33,7 +33,7 @@ func TestConformance(t *testing.T) {
 				Good:       []mappings.Address{{Name: "a/b"}, {Name: "/溫度"}},
 				Bad:        []mappings.Address{{Name: "a/+"}, {Name: "a", Part: "b"}},
 				Points:     points(),
-				Emulator:   generictest.Kind(),
+				Emulator:   generictest.Emulator,
 				Options:    emulator.Options{Set: map[string]string{"username": "alice", "password": "x", "tls": "true"}},
 			})
 		})

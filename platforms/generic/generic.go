@@ -47,18 +47,16 @@ const (
 const publicLogins = 6
 
 // Kind is the platform "mqtt" for the configuration.
-func Kind() platforms.Kind {
-	return platforms.Kind{
-		Name:          "mqtt",
-		Title:         "MQTT",
-		NewCloud:      func() any { return &Cloud{} },
-		NewPlace:      NewPlace,
-		Open:          func(cloud any) (platforms.Platform, error) { return Open(cloud.(*Cloud)) },
-		Target:        Target,
-		Source:        Source,
-		Retains:       true,
-		TakesAnyTopic: true,
-	}
+var Kind = platforms.Kind{
+	Name:          "mqtt",
+	Title:         "MQTT",
+	NewCloud:      func() any { return &Cloud{} },
+	NewPlace:      NewPlace,
+	Open:          func(cloud any) (platforms.Platform, error) { return Open(cloud.(*Cloud)) },
+	Target:        Target,
+	Source:        Source,
+	Retains:       true,
+	TakesAnyTopic: true,
 }
 
 // Open checks the table and makes the platform of it.

@@ -41,12 +41,16 @@ const (
 )
 
 // Kind is the platform "hivemq-cloud" for the configuration.
-func Kind() platforms.Kind {
-	k := generic.Kind()
-	k.Name, k.Title = "hivemq-cloud", "HiveMQ Cloud"
-	k.NewCloud = func() any { return &Cloud{} }
-	k.Open = func(cloud any) (platforms.Platform, error) { return Open(cloud.(*Cloud)) }
-	return k
+var Kind = platforms.Kind{
+	Name:          "hivemq-cloud",
+	Title:         "HiveMQ Cloud",
+	NewCloud:      func() any { return &Cloud{} },
+	NewPlace:      generic.NewPlace,
+	Open:          func(cloud any) (platforms.Platform, error) { return Open(cloud.(*Cloud)) },
+	Target:        generic.Target,
+	Source:        generic.Source,
+	Retains:       true,
+	TakesAnyTopic: true,
 }
 
 // Open checks the table and makes the platform of it.
@@ -70,7 +74,8 @@ func Open(table *Cloud) (*Platform, error) {
 	}
 	o.Username, o.Password, o.TLS.ServerName = c.Username, c.Password, host
 	p := &Platform{generic.Broker{Words: "HiveMQ", Platform: "hivemq-cloud", Server: host, Options: o}}
-	p.Bounds = generic.LimitsOf(generic.HostPort(o.URL), o.Protocol, window, 0)
+	// The name says whose it is, also where a url of its own leads there by way of this machine.
+	p.Bounds = generic.LimitsOf(host, o.Protocol, window, 0)
 	if o.Protocol != mqtt.V5 {
 		p.Options.Window = window
 	}

@@ -52,7 +52,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("account %q, want %q", p.Account(), want)
 		}
 		l := p.Limits()
-		if l.Window != 10 || l.MaxQoS != 2 || !l.Retain || !l.Will || l.Public == strings.Contains(c.url, "127.0.0.1") {
+		if l.Window != 10 || l.MaxQoS != 2 || !l.Retain || !l.Will || !l.Public || l.LoginsPerMinute != 6 {
 			t.Errorf("host %q, url %q: limits %+v", c.host, c.url, l)
 		}
 	}
@@ -147,7 +147,7 @@ func TestConformance(t *testing.T) {
 	for _, protocol := range []string{"", "auto", "3.1.1"} {
 		t.Run(protocol, func(t *testing.T) {
 			platformtest.Run(t, platformtest.Case{
-				Kind: Kind(),
+				Kind: Kind,
 				Cloud: func() any {
 					c := table("abc123.s1.eu.hivemq.cloud", "")
 					c.Protocol = protocol
@@ -170,7 +170,7 @@ func TestConformance(t *testing.T) {
 					{Name: "school/lab1/溫度", QoS: 2, Retain: true, Parts: []mappings.Part{{Value: mappings.Value{Kind: mappings.Text, Bytes: []byte("27.5 °C")}}}},
 					{Name: "school/lab1/x", QoS: 0, Parts: []mappings.Part{{Value: mappings.Value{Kind: mappings.Float, Float: 0.1}}}},
 				},
-				Emulator: hivemqcloudtest.Kind(),
+				Emulator: hivemqcloudtest.Emulator,
 				Options:  emulator.Options{},
 			})
 		})

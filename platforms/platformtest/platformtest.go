@@ -2,7 +2,7 @@
 //
 // A platform's own test calls it in one line, with a Case that says what is special about the platform:
 //
-//	func TestConformance(t *testing.T) { platformtest.Run(t, platformtest.Case{Kind: Kind(), Emulator: generictest.Kind(), ...}) }
+//	func TestConformance(t *testing.T) { platformtest.Run(t, platformtest.Case{Kind: Kind, Emulator: generictest.Emulator, ...}) }
 package platformtest
 
 import (

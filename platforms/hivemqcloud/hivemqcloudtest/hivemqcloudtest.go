@@ -53,16 +53,14 @@ type Server struct {
 
 var _ emulator.Emulator = (*Server)(nil)
 
-// Kind is the emulator for the command line.
-func Kind() emulator.Kind {
-	return emulator.Kind{Name: "hivemq-cloud", Start: func(o emulator.Options) (emulator.Emulator, error) {
-		s, err := Start(o)
-		if err != nil {
-			return nil, err
-		}
-		return s, nil
-	}}
-}
+// Emulator is this emulator for the command line.
+var Emulator = emulator.Kind{Name: "hivemq-cloud", Start: func(o emulator.Options) (emulator.Emulator, error) {
+	s, err := Start(o)
+	if err != nil {
+		return nil, err // and not a nil *Server inside the interface
+	}
+	return s, nil
+}}
 
 // Start starts an emulator.
 func Start(o emulator.Options) (*Server, error) {

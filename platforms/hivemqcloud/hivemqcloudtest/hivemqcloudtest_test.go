@@ -422,8 +422,15 @@ func TestMalformedFilter(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	for _, set := range []map[string]string{
-		{"permision": "both"}, {"permission": "all"}, {"filter": "a/#/b"}, {"sessions": "0"}, {"receive_maximum": "x"}, {"queue": "70000"},
-		{"ack_delay": "1"}, {"credentials": "user password"}, {"disconnect_every": "often"},
+		{"permision": "both"},
+		{"permission": "all"},
+		{"filter": "a/#/b"},
+		{"sessions": "0"},
+		{"receive_maximum": "x"},
+		{"queue": "70000"},
+		{"ack_delay": "1"},
+		{"credentials": "user password"},
+		{"disconnect_every": "often"},
 	} {
 		if s, err := Start(emulator.Options{Set: set}); err == nil {
 			_ = s.Close()
