@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"context"
+	"net"
 	"time"
 
 	"cloudbridge/internal/mqtt"
@@ -17,6 +19,10 @@ type Config struct {
 	Uplinks   []Uplink
 	Downlinks []Downlink
 	Queue     Queue
+	// Version is shown in the status.
+	Version string
+	// DialContext replaces the TCP dialler of all connections, for tests.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Scale multiplies the engine's own times and the platforms' limits. Zero is 1; tests shorten it.
 	Scale float64
 }

@@ -13,6 +13,8 @@ type Status struct {
 	Local    LinkStatus    `json:"local"`
 	Clouds   []CloudStatus `json:"clouds"`
 	Rules    []RuleStatus  `json:"rules"`
+	// Unmatched counts local messages that came to no rule, by reason.
+	Unmatched Counts `json:"unmatched"`
 }
 
 // LinkStatus is one connection.
@@ -35,8 +37,9 @@ type CloudStatus struct {
 	Name     string `json:"name"`
 	Platform string `json:"platform"`
 	LinkStatus
-	Counts Counts       `json:"counts"`
-	Lanes  []LaneStatus `json:"lanes"`
+	Counts   Counts       `json:"counts"`
+	Lanes    []LaneStatus `json:"lanes"`
+	Rejected []Rejected   `json:"rejected,omitempty"`
 }
 
 // Counts are in the words that are the same everywhere.
@@ -55,13 +58,13 @@ type Counts struct {
 
 // LaneStatus is one lane of a cloud.
 type LaneStatus struct {
-	Name    string    `json:"name"`
-	Waiting int       `json:"waiting"`
-	Bytes   int64     `json:"bytes"`
-	Oldest  time.Time `json:"oldest,omitzero"`
+	Name    string `json:"name"`
+	Waiting int    `json:"waiting"`
+	Bytes   int64  `json:"bytes"`
 	// NextSlot is when the platform's limit allows the next delivery.
-	NextSlot time.Time  `json:"next_slot,omitzero"`
-	Rejected []Rejected `json:"rejected,omitempty"`
+	NextSlot time.Time `json:"next_slot,omitzero"`
+	// Dropped counts what went because the queue was full.
+	Dropped uint64 `json:"dropped"`
 }
 
 // Rejected is a point that the cloud refused for good.

@@ -1,0 +1,263 @@
+// Package bridge is the engine: it joins the local broker and the clouds, and it is the only place with long-lived
+// goroutines.
+//
+// A message from the local broker goes through the table of rules into lanes, one for each limit of a cloud's; a lane
+// waits for its pacer, then looks at what waits, sends it, and settles it when it is confirmed. A command from a cloud
+// goes through the same table into the outbox, which holds it no longer than it may live. Nothing here knows what a
+// platform is: platforms describe, the engine decides.
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"cloudbridge/internal/mqtt"
+	"cloudbridge/mappings"
+	"cloudbridge/platforms"
+)
+
+// stopTime is how long a stop may take, and sendTime how much of it goes to sending what can be sent.
+const (
+	stopTime = 5 * time.Second
+	sendTime = 3 * time.Second
+)
+
+// Bridge runs one configuration.
+type Bridge struct {
+	cfg    Config
+	log    *slog.Logger
+	scale  float64
+	table  *mappings.Table
+	ups    []*upRule
+	downs  []*downRule
+	local  *local
+	outbox *outbox
+	// order is that of the configuration; clouds finds one by its name.
+	order    []*cloud
+	clouds   map[string]*cloud
+	accounts *accounts
+	memory   *memory
+	started  time.Time
+	client   *http.Client
+	dial     dialFunc
+	upward   tally // local messages that no rule took
+}
+
+// upRule is an uplink with what the engine keeps for it.
+type upRule struct {
+	*Uplink
+	policy   samplePolicy
+	sampled  bool
+	retained *bool
+	tally    tally
+	last     lastSeen
+}
+
+// downRule is a downlink with what the engine keeps for it.
+type downRule struct {
+	*Downlink
+	tally tally
+	last  lastSeen
+}
+
+// lastSeen is the last value and the last problem of a rule, for the page.
+type lastSeen struct {
+	mu      sync.Mutex
+	value   []byte
+	at      time.Time
+	problem *Problem
+	warned  map[string]bool
+}
+
+// New makes a bridge. It touches nothing outside until Run.
+func New(cfg Config, log *slog.Logger) (*Bridge, error) {
+	b := &Bridge{cfg: cfg, log: log, scale: cfg.Scale, clouds: make(map[string]*cloud), started: time.Now(), dial: mqtt.Dial}
+	if b.scale <= 0 {
+		b.scale = 1
+	}
+	b.client = newHTTPClient(cfg)
+	var up []mappings.Uplink
+	for i := range cfg.Uplinks {
+		u := &cfg.Uplinks[i]
+		r := &upRule{Uplink: u, retained: u.Retained}
+		r.policy = samplePolicy{Every: u.Every, Aggregate: u.Aggregate, MinChange: u.MinChange, AtLeastEvery: u.AtLeastEvery}
+		r.sampled = u.Every > 0 || u.Aggregate != "" || u.MinChange > 0
+		b.ups = append(b.ups, r)
+		up = append(up, u.Uplink)
+	}
+	var down []mappings.Downlink
+	for i := range cfg.Downlinks {
+		d := &cfg.Downlinks[i]
+		b.downs = append(b.downs, &downRule{Downlink: d})
+		down = append(down, d.Downlink)
+	}
+	b.table = mappings.NewTable(cfg.Name, up, down)
+	b.memory = newMemory(cfg.Queue.Dir)
+	b.accounts = newAccounts(b.scale)
+	b.outbox = newOutbox(b)
+	b.local = newLocal(b)
+	for i := range cfg.Clouds {
+		c, err := newCloud(b, &cfg.Clouds[i])
+		if err != nil {
+			return nil, fmt.Errorf("cloud %s: %w", cfg.Clouds[i].Name, err)
+		}
+		if b.clouds[c.name] != nil {
+			return nil, fmt.Errorf("cloud %s: named twice", c.name)
+		}
+		b.order = append(b.order, c)
+		b.clouds[c.name] = c
+	}
+	return b, nil
+}
+
+// scaled shortens a time of the engine's own as the tests ask.
+func (b *Bridge) scaled(d time.Duration) time.Duration { return time.Duration(float64(d) * b.scale) }
+
+// Run connects and carries until ctx ends, then sends what can be sent and closes, within 5 s. The error says why it
+// could not start; a connection that fails is no such reason.
+func (b *Bridge) Run(ctx context.Context) error {
+	if len(b.ups) == 0 && len(b.downs) == 0 {
+		return errors.New("nothing to carry: the configuration has no [[uplink]], [[downlink]] or [[twoway]]")
+	}
+	b.memory.load(b)
+	// Sessions outlive ctx: after it has ended there is still something to send.
+	run, end := context.WithCancel(context.Background())
+	defer end()
+	var wg sync.WaitGroup
+	b.local.start(run, &wg)
+	wg.Go(func() { b.outbox.run(run) })
+	for _, c := range b.order {
+		c.start(run, &wg)
+	}
+	<-ctx.Done()
+	b.stop()
+	end()
+	wg.Wait()
+	b.memory.save(b)
+	b.log.Info("stopped")
+	return nil
+}
+
+// stop takes in nothing more, closes open intervals, and gives the clouds some seconds to take what waits.
+func (b *Bridge) stop() {
+	b.log.Info("stopping: sending what can be sent")
+	b.local.pause()
+	for _, c := range b.order {
+		c.finish()
+	}
+	deadline := time.Now().Add(sendTime)
+	for !b.drained() && time.Now().Before(deadline) {
+		sleep(context.Background(), 10*time.Millisecond)
+	}
+	for _, c := range b.order {
+		if n := c.waiting(); n > 0 {
+			c.tally.add(fateDropped, "not sent before the stop", n)
+			b.log.Warn(fmt.Sprintf("%s: %d readings could not be sent before the stop", c.name, n))
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime-sendTime-500*time.Millisecond)
+	defer cancel()
+	b.local.farewell(ctx)
+}
+
+// drained says whether a stop need not wait: nothing is left that could be sent now.
+func (b *Bridge) drained() bool {
+	for _, c := range b.order {
+		if !c.drained() {
+			return false
+		}
+	}
+	return b.outbox.drained()
+}
+
+// relieve makes room when the local broker's window fills: the queues that hold the oldest messages of a desk bring
+// them to safety, until a quarter of the window is free.
+func (b *Bridge) relieve(d *desk, window int) {
+	for d.open() >= window*3/4 {
+		var worst lane
+		lowest := ^uint64(0)
+		for _, c := range b.order {
+			for _, ln := range c.all() {
+				if of, n, ok := ln.owes(); ok && of == d && n < lowest {
+					worst, lowest = ln, n
+				}
+			}
+		}
+		if worst == nil || !worst.secure() {
+			return
+		}
+	}
+}
+
+// account is what all tables with one account share.
+type account struct {
+	mu     sync.Mutex
+	logins *logins
+	pacers map[string]*pacer
+	// names are the addresses in use (feeds), where a platform bounds them.
+	names map[string]bool
+	// active counts the addresses of each lane that send, for fair shares over tables.
+	active map[any]int
+}
+
+// accounts finds the shared part of an account by its name.
+type accounts struct {
+	scale float64
+	list  map[string]*account
+}
+
+func newAccounts(scale float64) *accounts {
+	return &accounts{scale: scale, list: make(map[string]*account)}
+}
+
+func (a *accounts) get(name string) *account {
+	acct := a.list[name]
+	if acct == nil {
+		acct = &account{pacers: make(map[string]*pacer), names: make(map[string]bool), active: make(map[any]int)}
+		a.list[name] = acct
+	}
+	return acct
+}
+
+// pacer returns the one pacer of a lane of the account's.
+func (a *account) pacer(lane string, l platforms.Limits, scale float64) *pacer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.pacers[lane]
+	if p == nil {
+		p = newPacer(l, scale, time.Now())
+		a.pacers[lane] = p
+	}
+	return p
+}
+
+// admit takes an address into the account's, unless there are most already.
+func (a *account) admit(name string, most int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.names[name] {
+		return true
+	}
+	if most > 0 && len(a.names) >= most {
+		return false
+	}
+	a.names[name] = true
+	return true
+}
+
+// sharing notes how many addresses of one lane are active and returns how many are over the whole account.
+func (a *account) sharing(who any, n int) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.active[who] = n
+	sum := 0
+	for _, k := range a.active {
+		sum += k
+	}
+	return sum
+}

@@ -1,0 +1,401 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"cloudbridge/internal/mqtt"
+	"cloudbridge/internal/queue"
+	"cloudbridge/mappings"
+	"cloudbridge/platforms"
+)
+
+// budgetLane is the lane of an account with so many points a minute. Rules that keep the latest share a map from address
+// to newest value, fair over addresses; rules that keep all share a queue. Where both wait, turns alternate.
+type budgetLane struct {
+	c     *cloud
+	name  string
+	pacer *pacer
+	queue queue.Interface
+	debts debts
+	wake  chan struct{}
+
+	mu      sync.Mutex
+	latest  *latest
+	sampler *sampler
+	settler settler
+	// after is the last record of the queue that was sent, or settled.
+	after  uint64
+	queued bool // the next turn is the queue's
+	trials []*trial
+}
+
+// trial is a point that was sent and is not yet confirmed: not acknowledged, or not long enough without a complaint.
+type trial struct {
+	point mappings.Point
+	seq   uint64 // its record; 0 for the latest of its address
+	topic string
+	on    *session
+	heard func()
+	acked time.Time
+}
+
+func newBudgetLane(c *cloud, name string) *budgetLane {
+	p := c.acct.pacer(name, c.limits, c.b.scale)
+	c.b.memory.remember(c.platform.Account(), name, p)
+	return &budgetLane{
+		c: c, name: name, pacer: p,
+		queue:   queue.NewMemory(c.b.cfg.Queue.MaxSize, c.cfg.Overflow),
+		wake:    make(chan struct{}, 1),
+		latest:  newLatest(c.b.scale),
+		sampler: newSampler(),
+	}
+}
+
+func (l *budgetLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) {
+	l.c.warnings(p)
+	defer poke(l.wake)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !rule.sampled {
+		l.keep(p.Clone(), rule, r, now)
+		return
+	}
+	out, f := l.sampler.add(p.Clone(), rule.policy, now)
+	l.c.sampled(p, rule, f)
+	for i := range out {
+		l.keep(out[i], rule, nil, now)
+	}
+}
+
+// keep holds a point in the way its rule says. mu is held.
+func (l *budgetLane) keep(p mappings.Point, rule *upRule, r *receipt, now time.Time) {
+	if rule != nil && rule.Keep == "all" {
+		if err := l.queue.Append(p.Append(nil), l.debts.take(r)); err != nil {
+			l.c.count(&p, fateDropped, err.Error())
+		}
+		return
+	}
+	if l.latest.put(p, now) {
+		l.c.count(&p, fateReplaced, "a newer value came before its turn")
+	}
+}
+
+func (l *budgetLane) finish(now time.Time) {
+	l.mu.Lock()
+	for _, p := range l.sampler.close() {
+		l.keep(p, l.c.rule(&p), nil, now)
+	}
+	l.mu.Unlock()
+	poke(l.wake)
+}
+
+func (l *budgetLane) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		now := time.Now()
+		at := l.tend(now)
+		s, upc := l.c.link.up()
+		if s == nil {
+			waitAny(ctx, l.wake, upc, at)
+			continue
+		}
+		if slot := l.pacer.next(now, 1); slot.After(now) {
+			waitAny(ctx, l.wake, s.ctx.Done(), earliest(at, slot))
+			continue
+		}
+		p, seq, next, ok := l.pick(now)
+		if !ok {
+			waitAny(ctx, l.wake, s.ctx.Done(), earliest(at, next))
+			continue
+		}
+		if slot := l.send(ctx, s, p, seq, now); slot.After(now) {
+			waitAny(ctx, nil, s.ctx.Done(), slot)
+		}
+	}
+}
+
+// tend closes intervals, confirms what nobody complained about in time, and takes back what a lost link leaves open. It
+// returns when it is needed next.
+func (l *budgetLane) tend(now time.Time) (at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.sampler.due(now) {
+		l.keep(p, l.c.rule(&p), nil, now)
+	}
+	l.c.skipped(l.sampler.skipped())
+	if next, ok := l.sampler.next(); ok {
+		at = next
+	}
+	quiet := l.c.b.scaled(l.c.limits.Quiet)
+	if l.c.limits.Confirm != platforms.ByQuiet {
+		quiet = 0
+	}
+	rest := l.trials[:0]
+	for _, t := range l.trials {
+		switch {
+		case !t.acked.IsZero() && !now.Before(t.acked.Add(quiet)):
+			l.c.count(&t.point, fateConfirmed, "")
+			l.settle(t.seq)
+		case t.on.ctx.Err() != nil:
+			l.takeBack(t, "the connection was lost")
+		default:
+			rest = append(rest, t)
+			if !t.acked.IsZero() {
+				at = earliest(at, t.acked.Add(quiet))
+			}
+		}
+	}
+	clear(l.trials[len(rest):])
+	l.trials = rest
+	return at
+}
+
+// pick chooses whose turn it is. next is when somebody's turn comes, if nobody's has.
+func (l *budgetLane) pick(now time.Time) (p mappings.Point, seq uint64, next time.Time, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.queued {
+		if p, seq, ok = l.pickQueued(now); ok {
+			l.queued = false
+			return p, seq, next, true
+		}
+	}
+	share := l.pacer.perAddress(l.c.acct.sharing(l, l.latest.active(now)))
+	if p, ok, next = l.latest.pick(now, share); ok {
+		l.queued = true
+		return p, 0, next, true
+	}
+	p, seq, ok = l.pickQueued(now)
+	return p, seq, next, ok
+}
+
+// pickQueued takes the next record that is neither settled nor on its way. mu is held.
+func (l *budgetLane) pickQueued(now time.Time) (p mappings.Point, seq uint64, ok bool) {
+	for {
+		if st := l.queue.Stats(); st.Records == 0 || l.after >= st.Last {
+			return p, 0, false
+		}
+		// There is a record past after, so Peek does not wait.
+		recs, err := l.queue.Peek(context.Background(), l.after, 1)
+		if err != nil || len(recs) == 0 {
+			return p, 0, false
+		}
+		seq = recs[0].Seq
+		if seq > l.after+1 {
+			l.settler.skipTo(seq)
+		}
+		l.after = seq
+		if l.settler.settled(seq) || l.trying(seq) {
+			continue
+		}
+		p, err = mappings.ReadPoint(recs[0].Data)
+		if err != nil {
+			l.c.tally.add(fateDropped, "record not readable", 1)
+			l.settle(seq)
+			continue
+		}
+		return p, seq, true
+	}
+}
+
+func (l *budgetLane) trying(seq uint64) bool {
+	for _, t := range l.trials {
+		if t.seq == seq {
+			return true
+		}
+	}
+	return false
+}
+
+// send publishes one point. Where the budget does not allow its cost yet it takes it back and says when it will.
+func (l *budgetLane) send(ctx context.Context, s *session, p mappings.Point, seq uint64, now time.Time) (slot time.Time) {
+	rule := l.c.rule(&p)
+	if rule != nil && rule.MaxAge > 0 && now.Sub(p.Time) > rule.MaxAge {
+		l.c.count(&p, fateDropped, "older than max_age")
+		l.settleNow(seq)
+		return now
+	}
+	ds, err := l.c.platform.Encode([]mappings.Point{p})
+	if err != nil || len(ds) == 0 || ds[0].Message == nil {
+		if err == nil {
+			err = errors.New("nothing to send")
+		}
+		l.giveUp(&p, seq, err.Error())
+		return now
+	}
+	d := &ds[0]
+	if l.c.blocked.is(d.Message.Topic, now) {
+		l.giveUp(&p, seq, "this account may not publish to "+d.Message.Topic+" (tried again every ten minutes)")
+		return now
+	}
+	cost := max(d.Cost, 1)
+	t := &trial{point: p, seq: seq, topic: d.Message.Topic, on: s}
+	if slot = l.pacer.next(now, cost); slot.After(now) {
+		l.mu.Lock()
+		l.takeBack(t, "")
+		l.mu.Unlock()
+		return slot
+	}
+	l.pacer.take(now, cost)
+	l.c.left(&p, d)
+	t.heard = l.c.sent(d)
+	l.mu.Lock()
+	if seq == 0 {
+		l.latest.sent(p.Name, now)
+	}
+	l.trials = append(l.trials, t)
+	l.mu.Unlock()
+	if err := s.Publish(ctx, d.Message, func(res mqtt.Result) { l.answered(t, res.Err) }); err != nil {
+		l.drop(t)
+		if ctx.Err() != nil || isEnd(s) {
+			l.mu.Lock()
+			l.takeBack(t, "the connection was lost")
+			l.mu.Unlock()
+			return now
+		}
+		l.giveUp(&p, seq, err.Error())
+	}
+	return now
+}
+
+// answered hears of an acknowledgement. It runs on the session's goroutine.
+func (l *budgetLane) answered(t *trial, err error) {
+	defer poke(l.wake)
+	if err == nil {
+		t.heard()
+		l.mu.Lock()
+		t.acked = time.Now()
+		l.mu.Unlock()
+		return
+	}
+	if !l.drop(t) {
+		return // Somebody complained about it first.
+	}
+	var refusal *mqtt.RefusedError
+	if errors.As(err, &refusal) && refusal.Packet != mqtt.Disconnect {
+		v := l.c.platform.Judge(platforms.Reply{Reason: refusal.Reason, Topic: t.topic})
+		if v.Outcome == platforms.Refused {
+			l.giveUp(&t.point, t.seq, v.Why)
+			return
+		}
+		if v.After > 0 {
+			l.pacer.pause(time.Now().Add(l.c.b.scaled(v.After)), v.Why)
+		}
+	}
+	l.mu.Lock()
+	l.takeBack(t, "the connection was lost")
+	l.mu.Unlock()
+}
+
+// drop takes a trial off the list, and says whether it was there.
+func (l *budgetLane) drop(t *trial) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, u := range l.trials {
+		if u == t {
+			l.trials = append(l.trials[:i], l.trials[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// takeBack lets a point wait again, unless a newer one of its address has come. mu is held.
+func (l *budgetLane) takeBack(t *trial, why string) {
+	if why != "" {
+		l.c.count(&t.point, fateRetried, why)
+	}
+	if t.seq != 0 {
+		l.after = min(l.after, t.seq-1)
+		return
+	}
+	if !l.latest.putBack(t.point) {
+		l.c.count(&t.point, fateReplaced, "a newer value came before its turn")
+	}
+}
+
+// notice hears that the cloud wants less, or refuses a topic.
+func (l *budgetLane) notice(ev platforms.Event, now time.Time) {
+	defer poke(l.wake)
+	if ev.Kind == platforms.Throttled {
+		l.pacer.pause(now.Add(ev.For), ev.Why)
+	}
+	l.mu.Lock()
+	var refused []*trial
+	rest := l.trials[:0]
+	for _, t := range l.trials {
+		switch {
+		case ev.Topic != "" && ev.Topic != t.topic:
+			rest = append(rest, t)
+		case ev.Kind == platforms.Throttled:
+			l.takeBack(t, ev.Why)
+		case ev.Topic != "":
+			refused = append(refused, t)
+		default:
+			rest = append(rest, t)
+		}
+	}
+	clear(l.trials[len(rest):])
+	l.trials = rest
+	l.mu.Unlock()
+	for _, t := range refused {
+		l.giveUp(&t.point, t.seq, ev.Why)
+	}
+}
+
+func (l *budgetLane) giveUp(p *mappings.Point, seq uint64, why string) {
+	l.c.refuse(p, l.c.rule(p), why, time.Now())
+	l.settleNow(seq)
+}
+
+func (l *budgetLane) settleNow(seq uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settle(seq)
+}
+
+// settle settles a record of the queue; 0 is none. mu is held.
+func (l *budgetLane) settle(seq uint64) {
+	if seq != 0 && l.settler.settle(seq) {
+		// The queue in memory cannot fail to commit.
+		_ = l.queue.Commit(l.settler.base)
+	}
+}
+
+func (l *budgetLane) waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.latest.len() + l.sampler.len() + l.queue.Stats().Records
+	for _, t := range l.trials {
+		if t.seq == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// idle says whether a stop need not wait: nothing waits, or its turn comes later than a stop may last.
+func (l *budgetLane) idle(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.trials {
+		if t.acked.IsZero() {
+			return false
+		}
+	}
+	return l.latest.len()+l.queue.Stats().Records == 0 || l.pacer.next(now, 1).Sub(now) > sendTime
+}
+
+func (l *budgetLane) owes() (*desk, uint64, bool) { return l.debts.oldest() }
+func (l *budgetLane) secure() bool                { return secure(l.queue, &l.debts) }
+
+func (l *budgetLane) status(now time.Time) LaneStatus {
+	q := l.queue.Stats()
+	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: q.Bytes, Dropped: q.DroppedRecords}
+	if at := l.pacer.next(now, 1); at.After(now) {
+		st.NextSlot = at
+	}
+	return st
+}

@@ -1,0 +1,480 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"cloudbridge/internal/mqtt"
+	"cloudbridge/mappings"
+	"cloudbridge/platforms"
+)
+
+// refusedPause is how long a topic rests that this account may not use.
+const refusedPause = 10 * time.Minute
+
+// keptExpiry is how long a cloud keeps the session of a bridge whose downlinks are all data (max_age = "none").
+const keptExpiry = 7 * 24 * time.Hour
+
+// lane is what a cloud's points go through: they share a limit, a queue and an order.
+type lane interface {
+	// add takes a point in; it never blocks.
+	add(p *mappings.Point, rule *upRule, r *receipt, now time.Time)
+	// run sends until ctx ends.
+	run(ctx context.Context)
+	// finish closes open intervals: nothing more comes in.
+	finish(now time.Time)
+	// notice hears what the cloud said about a topic of this lane's, or about the account.
+	notice(ev platforms.Event, now time.Time)
+	// waiting counts points; idle says whether a stop need not wait for them.
+	waiting() int
+	idle(now time.Time) bool
+	// owes names the oldest message whose acknowledgement waits for this lane, and secure brings it to safety.
+	owes() (*desk, uint64, bool)
+	secure() bool
+	status(now time.Time) LaneStatus
+}
+
+// cloud is one [cloud.x]: its session, if it has one, and its lanes.
+type cloud struct {
+	b        *Bridge
+	cfg      *Cloud
+	name     string
+	title    string
+	platform platforms.Platform
+	limits   platforms.Limits
+	acct     *account
+	link     *link // nil where all goes over HTTP
+	options  mqtt.Options
+	sources  []mappings.Source
+	downs    []*downRule
+	kept     bool // the cloud keeps our session: all downlinks are data
+	echoes   *echoes
+	breaker  *breaker
+	blocked  blocked
+	rejected *rejected
+	tally    tally
+	http     webLink
+	received received
+	announce *reporter
+	ask      sync.Once // restore, at start only
+	restored restoring
+
+	mu    sync.Mutex
+	lanes map[string]lane
+	run   context.Context
+	wg    *sync.WaitGroup
+}
+
+func newCloud(b *Bridge, cfg *Cloud) (*cloud, error) {
+	c := &cloud{b: b, cfg: cfg, name: cfg.Name, platform: cfg.Platform, limits: cfg.Platform.Limits(), lanes: make(map[string]lane)}
+	c.title = cfg.Kind.Title
+	if c.title == "" {
+		c.title = cfg.Kind.Name
+	}
+	c.acct = b.accounts.get(cfg.Platform.Account())
+	if c.acct.logins == nil && c.limits.Public {
+		c.acct.logins = newLogins(c.limits, b.scale)
+	}
+	c.echoes = newEchoes(b.scale)
+	c.breaker = newBreaker()
+	c.rejected = newRejected()
+	c.kept = cfg.Kind.TakesAnyTopic
+	for _, d := range b.downs {
+		if d.Cloud != cfg.Name {
+			continue
+		}
+		c.downs = append(c.downs, d)
+		c.sources = append(c.sources, *d.Source)
+		if d.Source.Name.MatchesOne() && c.limits.MaxAddresses > 0 {
+			c.acct.admit(d.Source.Name.String(), c.limits.MaxAddresses)
+		}
+		c.kept = c.kept && d.MaxAge == 0
+	}
+	c.kept = c.kept && len(c.downs) > 0
+	o, overMQTT := cfg.Platform.Session()
+	if !overMQTT {
+		c.http.init(b, c)
+		return c, nil
+	}
+	c.prepare(o)
+	if cfg.Announce != "" {
+		c.announce = newReporter(b, c.link)
+	}
+	return c, nil
+}
+
+// prepare completes the platform's options: what kind of session, who we are, what the cloud says when we are gone.
+func (c *cloud) prepare(o mqtt.Options) {
+	o.CleanStart, o.SessionExpiry = true, 0
+	if c.kept {
+		o.CleanStart, o.SessionExpiry = false, keptExpiry
+		o.PacketIDs = mqtt.NewPacketIDs()
+	}
+	if o.Window == 0 {
+		o.Window = c.limits.Window
+	}
+	o.OnMessage = c.receive
+	if c.b.cfg.DialContext != nil {
+		o.DialContext = c.b.cfg.DialContext
+	}
+	if c.cfg.Announce != "" && c.limits.Will {
+		o.Will = &mqtt.Message{Topic: c.cfg.Announce, Payload: c.b.stateJSON(stateOffline, "the connection was lost"), QoS: 1, Retain: true}
+	}
+	c.options = o
+	c.link = &link{
+		name: c.name, title: c.title, log: c.b.log, dial: c.b.dial, scale: c.b.scale,
+		options: c.sessionOptions,
+		judge:   c.platform.Judge,
+		retry:   newRetry(c.limits.Public, c.b.scale, nil),
+		logins:  c.acct.logins,
+		onUp:    c.ready, onDown: c.lost, onChange: c.changed,
+	}
+	c.link.init()
+}
+
+// sessionOptions are asked for at each attempt. On MQTT 3.1.1 no broker tells its window, so the platform's counts.
+func (c *cloud) sessionOptions() mqtt.Options {
+	o := c.options
+	if c.limits.RandomClientID {
+		o.ClientID = randomID(c.b.cfg.Name)
+	}
+	return o
+}
+
+func (c *cloud) start(run context.Context, wg *sync.WaitGroup) {
+	c.mu.Lock()
+	c.run, c.wg = run, wg
+	for _, ln := range c.lanes {
+		wg.Go(func() { ln.run(run) })
+	}
+	c.mu.Unlock()
+	if c.link != nil {
+		wg.Go(func() { c.link.run(run) })
+	}
+	if c.announce != nil {
+		wg.Go(func() { c.announce.run(run) })
+	}
+}
+
+// add puts a point into its lane.
+func (c *cloud) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) {
+	name, err := c.platform.Lane(mappings.Address{Name: p.Name})
+	if err != nil {
+		c.refuse(p, rule, err.Error(), now)
+		return
+	}
+	if over, full := c.overfull(p); full {
+		why := fmt.Sprintf("%s is one feed too many: the account may have %d, and they are in use (max_feeds)", over, c.limits.MaxAddresses)
+		c.refuse(p, rule, why, now)
+		return
+	}
+	c.lane(name).add(p, rule, r, now)
+}
+
+// overfull names the address with which a point would exceed what the account may have, before the cloud counts it as
+// a failure.
+func (c *cloud) overfull(p *mappings.Point) (name string, full bool) {
+	if c.limits.MaxAddresses == 0 {
+		return "", false
+	}
+	names := []string{p.Name}
+	if f, ok := c.platform.(platforms.Filler); ok {
+		names = f.Fills(*p)
+	}
+	for _, n := range names {
+		if !c.acct.admit(n, c.limits.MaxAddresses) {
+			return n, true
+		}
+	}
+	return "", false
+}
+
+// lane finds or starts a lane.
+func (c *cloud) lane(name string) lane {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ln := c.lanes[name]; ln != nil {
+		return ln
+	}
+	var ln lane
+	switch c.limits.Kind {
+	case platforms.Rows:
+		ln = newRowsLane(c, name)
+	case platforms.Budgeted:
+		ln = newBudgetLane(c, name)
+	default:
+		ln = newOrderedLane(c, name)
+	}
+	c.lanes[name] = ln
+	if c.run != nil {
+		c.wg.Go(func() { ln.run(c.run) })
+	}
+	return ln
+}
+
+// all returns the lanes, in the order of their names.
+func (c *cloud) all() []lane {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := make([]string, 0, len(c.lanes))
+	for n := range c.lanes {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	list := make([]lane, len(names))
+	for i, n := range names {
+		list[i] = c.lanes[n]
+	}
+	return list
+}
+
+func (c *cloud) waiting() int {
+	n := 0
+	for _, ln := range c.all() {
+		n += ln.waiting()
+	}
+	return n
+}
+
+func (c *cloud) finish() {
+	now := time.Now()
+	for _, ln := range c.all() {
+		ln.finish(now)
+	}
+}
+
+// drained says whether a stop need not wait for this cloud: nothing is left, or it cannot be reached.
+func (c *cloud) drained() bool {
+	if c.link != nil {
+		if s, _ := c.link.up(); s == nil {
+			return true
+		}
+	}
+	now := time.Now()
+	for _, ln := range c.all() {
+		if !ln.idle(now) {
+			return false
+		}
+	}
+	return true
+}
+
+// refuse puts a point on the list of those that cannot go, with the reason.
+func (c *cloud) refuse(p *mappings.Point, rule *upRule, why string, now time.Time) {
+	value := ""
+	for i, part := range p.Parts {
+		if i > 0 {
+			value += " "
+		}
+		if part.Name != "" {
+			value += part.Name + "="
+		}
+		value += part.Value.String()
+	}
+	c.rejected.add(Rejected{Time: now, Address: p.Name, Value: cut(value), Why: why})
+	c.tally.add(fateRefused, why, 1)
+	if rule != nil {
+		rule.tally.add(fateRefused, why, 1)
+		rule.warnOnce(c.b, fmt.Sprintf("%s: %s: %s", c.name, p.Name, why))
+	}
+}
+
+// rule finds the rule that made a point; a record of an older configuration may have none.
+func (c *cloud) rule(p *mappings.Point) *upRule {
+	if p.Rule < 0 || p.Rule >= len(c.b.ups) {
+		return nil
+	}
+	return c.b.ups[p.Rule]
+}
+
+// count counts a point's fate for the cloud and for its rule.
+func (c *cloud) count(p *mappings.Point, f fate, why string) {
+	c.tally.add(f, why, 1)
+	if r := c.rule(p); r != nil {
+		r.tally.add(f, why, 1)
+	}
+}
+
+// ready subscribes, before anybody may send. Echoes noted on the connection before cannot come any more.
+func (c *cloud) ready(ctx context.Context, s *mqtt.Session) error {
+	c.echoes.clear()
+	subs := c.platform.Subscriptions(c.sources)
+	for i := range subs {
+		subs[i].NoLocal = c.b.cfg.Local.Share == ""
+		subs[i].RetainAsPublished = true
+		subs[i].SendRetained = c.acceptsRetained()
+		if share := c.b.cfg.Local.Share; share != "" && c.cfg.Kind.TakesAnyTopic && s.Capabilities().SharedAvailable {
+			subs[i].Filter = "$share/" + share + "/" + subs[i].Filter
+		}
+	}
+	if len(subs) > 0 {
+		refused, err := s.Subscribe(ctx, subs...)
+		if err != nil {
+			return fmt.Errorf("subscribe: %w", err)
+		}
+		for i, err := range refused {
+			if err != nil {
+				c.notSubscribed(subs[i].Filter, err)
+			}
+		}
+	}
+	c.ask.Do(func() { c.restore(ctx, s) })
+	return nil
+}
+
+func (c *cloud) acceptsRetained() bool {
+	return slices.ContainsFunc(c.downs, func(d *downRule) bool { return d.AcceptRetained })
+}
+
+// notSubscribed tells in the platform's words that commands of a filter will not come.
+func (c *cloud) notSubscribed(filter string, err error) {
+	var refusal *mqtt.RefusedError
+	why := err.Error()
+	if errors.As(err, &refusal) {
+		if v := c.platform.Judge(platforms.Reply{Reason: refusal.Reason, Topic: filter}); v.Why != "" {
+			why = v.Why
+		}
+	}
+	c.tally.add(fateRefused, "subscription to "+filter, 1)
+	for _, d := range c.downs {
+		if d.last.first(filter + why) {
+			c.b.log.Warn(fmt.Sprintf("%s: %s: subscribe to %s: %s", c.name, d.Label, filter, why))
+			return
+		}
+	}
+}
+
+// lost is told of the end of a session.
+func (c *cloud) lost(error) { c.echoes.clear() }
+
+// changed wakes whoever reports the state.
+func (c *cloud) changed() {
+	c.b.local.reporter.poke()
+	if c.announce != nil {
+		c.announce.poke()
+	}
+}
+
+// unmarked says whether messages between the local broker and this cloud lose the ids of the bridges that they came
+// through: then only a breaker can stop a circle.
+func (c *cloud) unmarked() bool {
+	if c.link == nil {
+		return false
+	}
+	return c.link.speaks() == mqtt.V311 || c.b.local.main.link.speaks() == mqtt.V311
+}
+
+// readsBack says whether a downlink of this cloud reads what goes to this address.
+func (c *cloud) readsBack(name string) bool {
+	for _, d := range c.downs {
+		if _, ok := d.Source.Name.Match(name, nil); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// echoGuard says whether our own publishes come back from this cloud and must be known again.
+func (c *cloud) echoGuard() bool {
+	return len(c.downs) > 0 && (c.limits.EchoesOwn || c.link != nil && c.link.speaks() == mqtt.V311)
+}
+
+// sent notes the echoes of a delivery; the returned function is called when it is confirmed.
+func (c *cloud) sent(d *platforms.Delivery) func() {
+	if len(d.Echoes) == 0 || !c.echoGuard() {
+		return func() {}
+	}
+	tok := c.echoes.sent(d.Echoes, time.Now())
+	return func() { c.echoes.confirmed(tok, time.Now()) }
+}
+
+// warnings tells what a platform finds odd about a point, once.
+func (c *cloud) warnings(p *mappings.Point) {
+	w, ok := c.platform.(platforms.Warner)
+	rule := c.rule(p)
+	if !ok || rule == nil {
+		return
+	}
+	for _, text := range w.Warnings(*p) {
+		rule.warnOnce(c.b, c.name+": "+text)
+	}
+}
+
+// left counts the parts of a point that could not go with it.
+func (c *cloud) left(p *mappings.Point, d *platforms.Delivery) {
+	for _, why := range d.Left {
+		c.count(p, fateRefused, why)
+		if r := c.rule(p); r != nil {
+			r.warnOnce(c.b, c.name+": "+p.Name+": "+why)
+		}
+	}
+}
+
+// sampled counts what became of a reading that does not go on by itself.
+func (c *cloud) sampled(p *mappings.Point, rule *upRule, f sampleFate) {
+	switch f.Kind {
+	case sampleReplaced:
+		rule.tally.add(fateReplaced, "by another of its interval", 1)
+	case sampleSkipped:
+		rule.tally.add(fateSkipped, f.Why, 1)
+	case sampleProblem:
+		rule.tally.add(fateDropped, f.Why, 1)
+		rule.warnOnce(c.b, p.Local+": "+f.Why)
+	}
+}
+
+// skipped counts summaries that a rule held back.
+func (c *cloud) skipped(list []mappings.Skip) {
+	for _, s := range list {
+		if s.Rule >= 0 && s.Rule < len(c.b.ups) {
+			c.b.ups[s.Rule].tally.add(fateSkipped, s.Why, 1)
+		}
+	}
+}
+
+// blocked are the topics that this account may not use, for a while.
+type blocked struct {
+	mu   sync.Mutex
+	list map[string]time.Time
+}
+
+func (b *blocked) block(topic string, until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.list == nil {
+		b.list = make(map[string]time.Time)
+	}
+	if len(b.list) > 1000 {
+		clear(b.list)
+	}
+	b.list[topic] = until
+}
+
+func (b *blocked) is(topic string, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	until, ok := b.list[topic]
+	if ok && !until.After(now) {
+		delete(b.list, topic)
+		return false
+	}
+	return ok
+}
+
+// hostOf is what a status shows of an address: never a user or password that stands in it.
+func hostOf(url string) string {
+	scheme, rest, ok := strings.Cut(url, "://")
+	if !ok {
+		return url
+	}
+	if _, after, ok := strings.Cut(rest, "@"); ok {
+		rest = after
+	}
+	return scheme + "://" + rest
+}

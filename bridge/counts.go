@@ -1,0 +1,68 @@
+package bridge
+
+import (
+	"maps"
+	"sync"
+)
+
+// fate is what became of a point or a command, in the words that are the same everywhere.
+type fate int
+
+const (
+	fateSent      fate = iota // the cloud never confirms
+	fateConfirmed             // the far side said so
+	fateSkipped               // by the rule
+	fateReplaced              // by a newer value
+	fateDropped               // by us, with a reason
+	fateRefused               // by the cloud, with a reason
+	fateRetried               // it will be sent again
+	fates
+)
+
+var fateWords = [fates]string{"sent", "confirmed", "skipped", "replaced", "dropped", "refused", "retried"}
+
+// tally counts fates, and the reasons of those that need one.
+type tally struct {
+	mu      sync.Mutex
+	n       [fates]uint64
+	reasons map[string]uint64
+}
+
+// mostReasons bounds the different reasons that are kept apart, for a reason may quote a name from outside.
+const mostReasons = 200
+
+func (t *tally) add(f fate, reason string, n int) {
+	if n <= 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n[f] += uint64(n)
+	if reason == "" {
+		return
+	}
+	if t.reasons == nil {
+		t.reasons = make(map[string]uint64)
+	}
+	key := fateWords[f] + ": " + reason
+	if _, known := t.reasons[key]; !known && len(t.reasons) >= mostReasons {
+		key = fateWords[f] + ": other reasons"
+	}
+	t.reasons[key] += uint64(n)
+}
+
+func (t *tally) counts(waiting int) Counts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Counts{
+		Waiting:   uint64(waiting),
+		Sent:      t.n[fateSent],
+		Confirmed: t.n[fateConfirmed],
+		Skipped:   t.n[fateSkipped],
+		Replaced:  t.n[fateReplaced],
+		Dropped:   t.n[fateDropped],
+		Refused:   t.n[fateRefused],
+		Retried:   t.n[fateRetried],
+		Reasons:   maps.Clone(t.reasons),
+	}
+}

@@ -1,0 +1,502 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"cloudbridge/internal/mqtt"
+	"cloudbridge/internal/queue"
+	"cloudbridge/mappings"
+	"cloudbridge/platforms"
+)
+
+// peekMost is how many records are taken from a queue at once.
+const peekMost = 64
+
+// After closesSuspect closes without a reason the sender sends one message at a time, to find the one that causes them;
+// after singleHeld confirmed ones it trusts the link again.
+const (
+	closesSuspect = 3
+	singleHeld    = 20
+)
+
+// orderedLane is a lane of a plain MQTT cloud: one queue, strictly in order, many in flight. What was in flight when a
+// connection ended goes again first on the next, in order.
+type orderedLane struct {
+	c     *cloud
+	name  string
+	queue queue.Interface
+	debts debts
+
+	mu      sync.Mutex
+	sampler *sampler
+	sampled chan struct{} // wakes the goroutine that closes intervals; nil until a rule samples
+	settler settler
+	flights map[uint64]*flight
+	again   chan struct{} // tells the sender that a record must be sent again
+	// resend asks the sender to begin again at the oldest unsettled record, not before the time pause.
+	resend bool
+	pause  time.Time
+	closes int
+	single int // messages left to send one at a time
+	blame  map[uint64]int
+	backed uint64 // up to here the queue was a backlog when the link came up
+}
+
+// flight is a record that was sent and not answered.
+type flight struct {
+	on    *session
+	topic string
+	point mappings.Point
+	heard func()        // the echo guard's
+	ended chan struct{} // closed when it is answered
+}
+
+func newOrderedLane(c *cloud, name string) *orderedLane {
+	return &orderedLane{
+		c: c, name: name,
+		queue:   queue.NewMemory(c.b.cfg.Queue.MaxSize, c.cfg.Overflow),
+		sampler: newSampler(),
+		flights: make(map[uint64]*flight),
+		again:   make(chan struct{}, 1),
+		blame:   make(map[uint64]int),
+	}
+}
+
+func (o *orderedLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) {
+	if !rule.sampled {
+		o.append(p, r)
+		return
+	}
+	o.mu.Lock()
+	out, f := o.sampler.add(*p, rule.policy, now)
+	o.startSampling()
+	o.mu.Unlock()
+	o.c.sampled(p, rule, f)
+	for i := range out {
+		o.append(&out[i], nil)
+	}
+	poke(o.sampled)
+}
+
+// append queues a point. Its receipt is released when the record is safe.
+func (o *orderedLane) append(p *mappings.Point, r *receipt) {
+	if err := o.queue.Append(p.Append(nil), o.debts.take(r)); err != nil {
+		o.c.count(p, fateDropped, err.Error())
+	}
+}
+
+// startSampling starts the goroutine that closes intervals, with the first rule that samples. mu is held.
+func (o *orderedLane) startSampling() {
+	if o.sampled != nil || o.c.run == nil {
+		return
+	}
+	o.sampled = make(chan struct{}, 1)
+	o.c.wg.Go(func() { o.sample(o.c.run) })
+}
+
+// sample queues the points of intervals as they end.
+func (o *orderedLane) sample(ctx context.Context) {
+	for ctx.Err() == nil {
+		o.mu.Lock()
+		due := o.sampler.due(time.Now())
+		at, waiting := o.sampler.next()
+		skips := o.sampler.skipped()
+		o.mu.Unlock()
+		o.c.skipped(skips)
+		for i := range due {
+			o.append(&due[i], nil)
+		}
+		if !waiting {
+			at = time.Time{}
+		}
+		waitAny(ctx, o.sampled, nil, at)
+	}
+}
+
+func (o *orderedLane) finish(now time.Time) {
+	o.mu.Lock()
+	rest := o.sampler.close()
+	o.mu.Unlock()
+	for i := range rest {
+		o.append(&rest[i], nil)
+	}
+}
+
+// run sends on one session after the other.
+func (o *orderedLane) run(ctx context.Context) {
+	for {
+		s, err := o.c.link.wait(ctx)
+		if err != nil {
+			return
+		}
+		o.mu.Lock()
+		o.backed = o.queue.Stats().Last
+		o.mu.Unlock()
+		for s.ctx.Err() == nil && ctx.Err() == nil {
+			o.drain(ctx, s)
+		}
+		o.c.link.fill(false)
+		o.aftermath(s)
+	}
+}
+
+// drain sends from the oldest unsettled record on, until the session ends or a record must be sent again.
+func (o *orderedLane) drain(ctx context.Context, s *session) {
+	o.mu.Lock()
+	after, at := o.settler.base, o.pause
+	o.resend = false
+	o.mu.Unlock()
+	if !sleep(s.ctx, time.Until(at)) {
+		return
+	}
+	dctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, cancel)
+	defer stop()
+	go o.watch(dctx, cancel)
+	limit := o.limiter()
+	for {
+		recs, err := o.queue.Peek(dctx, after, peekMost)
+		if err != nil {
+			return
+		}
+		for _, rec := range recs {
+			if o.mustResend() {
+				return
+			}
+			if rec.Seq > after+1 {
+				o.gap(rec.Seq)
+			}
+			after = rec.Seq
+			if o.backlog(rec.Seq) && limit != nil && limit.Wait(dctx) != nil {
+				return
+			}
+			if err := o.send(dctx, s, rec); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// watch ends a drain when a record must be sent again, for Peek may be waiting for a new one.
+func (o *orderedLane) watch(ctx context.Context, cancel func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.again:
+			if o.mustResend() {
+				cancel()
+				return
+			}
+		}
+	}
+}
+
+// limiter paces a backlog; what is new goes at once.
+func (o *orderedLane) limiter() *rate.Limiter {
+	if o.c.cfg.DrainRate <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(o.c.cfg.DrainRate/o.c.b.scale), 1)
+}
+
+// backlog says whether a record waited when the link came up, and tells the state when that is over.
+func (o *orderedLane) backlog(seq uint64) bool {
+	o.mu.Lock()
+	old := seq <= o.backed
+	o.mu.Unlock()
+	o.c.link.fill(old && o.queue.Stats().Records > peekMost)
+	return old
+}
+
+func (o *orderedLane) mustResend() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.resend
+}
+
+// gap settles what the queue dropped before it was sent.
+func (o *orderedLane) gap(seq uint64) {
+	o.mu.Lock()
+	o.settler.skipTo(seq)
+	base := o.settler.base
+	o.mu.Unlock()
+	_ = o.queue.Commit(base)
+}
+
+// send sends one record. The error ends the drain.
+func (o *orderedLane) send(ctx context.Context, s *session, rec queue.Record) error {
+	o.mu.Lock()
+	f := o.flights[rec.Seq]
+	skip := o.settler.settled(rec.Seq) || f != nil && f.on == s
+	single := o.single > 0
+	o.mu.Unlock()
+	if skip {
+		return nil
+	}
+	p, err := mappings.ReadPoint(rec.Data)
+	if err != nil {
+		o.c.tally.add(fateDropped, "record not readable", 1)
+		o.settle(rec.Seq)
+		return nil
+	}
+	now := time.Now()
+	if rule := o.c.rule(&p); rule != nil && rule.MaxAge > 0 && now.Sub(p.Time) > rule.MaxAge {
+		o.c.count(&p, fateDropped, "older than max_age")
+		o.settle(rec.Seq)
+		return nil
+	}
+	ds, err := o.c.platform.Encode([]mappings.Point{p})
+	if err != nil {
+		o.giveUp(rec.Seq, &p, err.Error())
+		return nil
+	}
+	for i := range ds {
+		if err := o.deliver(ctx, s, rec.Seq, &p, &ds[i], single); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver publishes one delivery, and in single file waits for its answer.
+func (o *orderedLane) deliver(ctx context.Context, s *session, seq uint64, p *mappings.Point, d *platforms.Delivery, single bool) error {
+	m := d.Message
+	if o.c.blocked.is(m.Topic, time.Now()) {
+		o.giveUp(seq, p, "this account may not publish to "+m.Topic+" (tried again every ten minutes)")
+		return nil
+	}
+	if single && s.Ping(ctx) != nil {
+		return errNotSent // The link was dead before this message: it is not to blame.
+	}
+	f := &flight{on: s, topic: m.Topic, point: *p, heard: o.c.sent(d), ended: make(chan struct{})}
+	o.mu.Lock()
+	o.flights[seq] = f
+	o.mu.Unlock()
+	o.c.left(p, d)
+	err := s.Publish(ctx, m, func(res mqtt.Result) { o.answered(seq, f, m.QoS, res.Err) })
+	if err == nil {
+		if single {
+			return o.alone(ctx, s, seq, f, m.QoS)
+		}
+		return nil
+	}
+	o.land(seq, f)
+	if ctx.Err() != nil || s.ctx.Err() != nil || isEnd(s) {
+		return err
+	}
+	o.giveUp(seq, p, err.Error())
+	return nil
+}
+
+// errNotSent ends a drain whose link turned out to be dead before the next message.
+var errNotSent = errors.New("the link was lost before the message")
+
+// isEnd says whether a session has ended, even if its context has not been told yet.
+func isEnd(s *session) bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// alone waits until the one message in flight is answered, so that a close can be laid at its door. QoS 0 has no
+// answer: there a ping behind it shows that the link survived it.
+func (o *orderedLane) alone(ctx context.Context, s *session, seq uint64, f *flight, qos byte) error {
+	if qos == 0 {
+		if err := s.Ping(ctx); err != nil {
+			o.accuse(seq)
+			return err
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.ended:
+	}
+	o.mu.Lock()
+	if o.single > 0 {
+		o.single--
+	}
+	if o.single == 0 {
+		o.closes = 0
+		clear(o.blame)
+	}
+	o.mu.Unlock()
+	return nil
+}
+
+// answered hears what became of a message. It runs on the session's goroutine.
+func (o *orderedLane) answered(seq uint64, f *flight, qos byte, err error) {
+	var refusal *mqtt.RefusedError
+	switch {
+	case err == nil:
+		f.heard()
+		word := fateConfirmed
+		if qos == 0 {
+			word = fateSent
+		}
+		o.c.count(&f.point, word, "")
+		o.settle(seq)
+	case errors.As(err, &refusal) && refusal.Packet != mqtt.Disconnect:
+		v := o.c.platform.Judge(platforms.Reply{Reason: refusal.Reason, Topic: f.topic})
+		o.judged(seq, f, v, refusal)
+	default:
+		o.mu.Lock()
+		if o.single > 0 && unexplained(err) {
+			o.blame[seq]++
+		}
+		o.resend = true
+		o.mu.Unlock()
+		poke(o.again)
+		o.c.count(&f.point, fateRetried, "the connection was lost")
+	}
+	o.land(seq, f)
+}
+
+// judged acts on a refusal of one message.
+func (o *orderedLane) judged(seq uint64, f *flight, v platforms.Verdict, refusal error) {
+	why := v.Why
+	if why == "" {
+		why = refusal.Error()
+	}
+	switch v.Outcome {
+	case platforms.Confirmed:
+		f.heard()
+		o.c.count(&f.point, fateConfirmed, "")
+		o.settle(seq)
+	case platforms.Refused:
+		if v.Cause == platforms.NotAllowed {
+			o.c.blocked.block(f.topic, time.Now().Add(o.c.b.scaled(refusedPause)))
+		}
+		o.giveUp(seq, &f.point, why)
+	default:
+		wait := max(v.After, o.c.b.scaled(time.Second))
+		o.mu.Lock()
+		o.resend, o.pause = true, time.Now().Add(wait)
+		o.mu.Unlock()
+		poke(o.again)
+		o.c.count(&f.point, fateRetried, why)
+		o.c.b.log.Warn(fmt.Sprintf("%s: %s: %s: again %s", o.c.name, f.topic, why, inWords(wait)))
+	}
+}
+
+// land takes a flight off the list, unless the record flies again already.
+func (o *orderedLane) land(seq uint64, f *flight) {
+	o.mu.Lock()
+	if o.flights[seq] == f {
+		delete(o.flights, seq)
+	}
+	o.mu.Unlock()
+	close(f.ended)
+}
+
+func (o *orderedLane) settle(seq uint64) {
+	o.mu.Lock()
+	grew := o.settler.settle(seq)
+	base := o.settler.base
+	o.mu.Unlock()
+	if grew {
+		// The queue in memory cannot fail to commit, and a cursor that lags means doubles, never loss.
+		_ = o.queue.Commit(base)
+	}
+}
+
+// giveUp settles a record that can never go.
+func (o *orderedLane) giveUp(seq uint64, p *mappings.Point, why string) {
+	o.c.refuse(p, o.c.rule(p), why, time.Now())
+	o.settle(seq)
+}
+
+// accuse notes that the link closed while this record alone was on its way.
+func (o *orderedLane) accuse(seq uint64) {
+	o.mu.Lock()
+	o.blame[seq]++
+	o.resend = true
+	o.mu.Unlock()
+}
+
+// aftermath draws conclusions from the end of a session: closes without a reason raise suspicion, and what closed the
+// link alone twice is given up.
+func (o *orderedLane) aftermath(s *session) {
+	if !unexplained(s.Err()) {
+		return
+	}
+	o.mu.Lock()
+	if time.Since(s.began) > o.c.b.scaled(linkHeld) {
+		o.closes = 0
+	}
+	o.closes++
+	if o.closes >= closesSuspect && o.single == 0 {
+		o.single = singleHeld
+		clear(o.blame)
+	}
+	var guilty uint64
+	for seq, n := range o.blame {
+		if n >= 2 {
+			guilty = seq
+			delete(o.blame, seq)
+			o.closes, o.single = 0, 0
+		}
+	}
+	o.mu.Unlock()
+	if guilty != 0 {
+		o.condemn(guilty)
+	}
+}
+
+// condemn gives up the record that closes the link, and rests its topic.
+func (o *orderedLane) condemn(seq uint64) {
+	recs, err := o.queue.Peek(context.Background(), seq-1, 1)
+	if err != nil || len(recs) == 0 || recs[0].Seq != seq {
+		return
+	}
+	p, err := mappings.ReadPoint(recs[0].Data)
+	if err != nil {
+		return
+	}
+	o.c.blocked.block(p.Name, time.Now().Add(o.c.b.scaled(refusedPause)))
+	o.giveUp(seq, &p, fmt.Sprintf("%s closes the connection at topic %s: the credential may be Subscribe Only", o.c.title, p.Name))
+}
+
+// notice is for platforms that tell about topics by message; plain MQTT answers in its own packets.
+func (o *orderedLane) notice(platforms.Event, time.Time) {}
+
+func (o *orderedLane) waiting() int            { return o.queue.Stats().Records }
+func (o *orderedLane) idle(now time.Time) bool { return o.waiting() == 0 }
+
+func (o *orderedLane) owes() (*desk, uint64, bool) { return o.debts.oldest() }
+
+func (o *orderedLane) secure() bool { return secure(o.queue, &o.debts) }
+
+func (o *orderedLane) status(now time.Time) LaneStatus {
+	st := o.queue.Stats()
+	return LaneStatus{Name: o.name, Waiting: st.Records, Bytes: st.Bytes, Dropped: st.DroppedRecords}
+}
+
+// secure flushes a queue, and says whether that freed anybody.
+func secure(q queue.Interface, d *debts) bool {
+	_, before, ok := d.oldest()
+	if !ok || q.Flush() != nil {
+		return false
+	}
+	_, after, more := d.oldest()
+	return !more || after != before
+}
+
+// poke wakes whoever waits on a channel of one slot; nil is nobody.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,193 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"cloudbridge/internal/mqtt"
+)
+
+// mostOrders bounds the commands that wait for the local broker.
+const mostOrders = 1000
+
+// order is one command on its way to the local broker.
+type order struct {
+	number   uint64
+	message  mqtt.Message
+	rule     *downRule
+	cloud    *cloud
+	deadline time.Time // zero: never too old
+	data     bool      // max_age = "none": never replaced, the cloud keeps it until we have confirmed it
+	done     func()
+}
+
+// outbox brings commands to the local broker, in order. While that is away it holds the newest of each topic in memory,
+// until it is too old; commands are never written to disk.
+type outbox struct {
+	b    *Bridge
+	wake chan struct{}
+
+	mu       sync.Mutex
+	list     []*order
+	last     uint64
+	inFlight int
+}
+
+func newOutbox(b *Bridge) *outbox { return &outbox{b: b, wake: make(chan struct{}, 1)} }
+
+// put takes a command in. It never blocks.
+func (o *outbox) put(c *order) {
+	s, _ := o.b.local.main.link.up()
+	o.mu.Lock()
+	o.last++
+	c.number = o.last
+	o.list = append(o.list, c)
+	var gone []*order
+	if s == nil {
+		gone = o.newest()
+	}
+	var over []*order
+	for len(o.list) > mostOrders && !o.list[0].data {
+		over = append(over, o.list[0])
+		o.list = o.list[1:]
+	}
+	o.mu.Unlock()
+	for _, g := range gone {
+		g.fate(fateReplaced, "a newer command for the topic came")
+	}
+	for _, g := range over {
+		g.fate(fateDropped, "too many commands wait for the local broker")
+	}
+	poke(o.wake)
+}
+
+// newest keeps only the newest command of each topic, and returns the others. mu is held.
+func (o *outbox) newest() (gone []*order) {
+	seen := make(map[string]bool, len(o.list))
+	kept := make([]*order, 0, len(o.list))
+	for i := len(o.list) - 1; i >= 0; i-- {
+		c := o.list[i]
+		if !c.data && seen[c.message.Topic] {
+			gone = append(gone, c)
+			continue
+		}
+		seen[c.message.Topic] = seen[c.message.Topic] || !c.data
+		kept = append(kept, c)
+	}
+	for i, j := 0, len(kept)-1; i < j; i, j = i+1, j-1 {
+		kept[i], kept[j] = kept[j], kept[i]
+	}
+	o.list = kept
+	return gone
+}
+
+// fate counts what became of a command, and lets the cloud have its acknowledgement.
+func (c *order) fate(f fate, why string) {
+	c.rule.tally.add(f, why, 1)
+	c.cloud.tally.add(f, why, 1)
+	c.done()
+}
+
+func (o *outbox) run(ctx context.Context) {
+	for {
+		s, err := o.b.local.main.link.wait(ctx)
+		if err != nil {
+			return
+		}
+		for s.ctx.Err() == nil && ctx.Err() == nil {
+			if c := o.next(); c != nil {
+				o.send(s, c)
+				continue
+			}
+			waitAny(ctx, o.wake, s.ctx.Done(), time.Time{})
+		}
+	}
+}
+
+// next takes the oldest command that may still fire.
+func (o *outbox) next() *order {
+	for {
+		o.mu.Lock()
+		if len(o.list) == 0 {
+			o.mu.Unlock()
+			return nil
+		}
+		c := o.list[0]
+		o.list = o.list[1:]
+		o.inFlight++
+		o.mu.Unlock()
+		if c.deadline.IsZero() || time.Now().Before(c.deadline) {
+			return c
+		}
+		o.land()
+		c.fate(fateDropped, "too old when the local broker came back")
+		o.b.log.Warn(fmt.Sprintf("%s: a command for %s is too old (max_age): dropped", c.cloud.name, c.message.Topic))
+	}
+}
+
+func (o *outbox) land() {
+	o.mu.Lock()
+	o.inFlight--
+	o.mu.Unlock()
+}
+
+func (o *outbox) send(s *session, c *order) {
+	o.b.local.sending(&c.message)
+	err := s.Publish(s.ctx, &c.message, func(res mqtt.Result) { o.answered(c, res.Err) })
+	if err != nil {
+		o.answered(c, err)
+	}
+}
+
+// answered hears what became of a command. It may run on the session's goroutine.
+func (o *outbox) answered(c *order, err error) {
+	o.land()
+	var refusal *mqtt.RefusedError
+	var large *mqtt.TooLargeError
+	var invalid *mqtt.InvalidError
+	switch {
+	case err == nil:
+		o.b.local.heard(&c.message)
+		word := fateConfirmed
+		if c.message.QoS == 0 {
+			word = fateSent
+		}
+		c.fate(word, "")
+	case errors.As(err, &refusal) && refusal.Packet != mqtt.Disconnect, errors.As(err, &large), errors.As(err, &invalid):
+		c.fate(fateRefused, "the local broker: "+err.Error())
+		if c.rule.last.first(err.Error()) {
+			o.b.log.Warn(fmt.Sprintf("%s: publish to %s: %s", c.rule.Label, c.message.Topic, err))
+		}
+	default:
+		o.putBack(c)
+	}
+}
+
+// putBack lets a command wait again whose fate a lost connection leaves open.
+func (o *outbox) putBack(c *order) {
+	o.mu.Lock()
+	i := 0
+	for i < len(o.list) && o.list[i].number < c.number {
+		i++
+	}
+	o.list = append(o.list[:i], append([]*order{c}, o.list[i:]...)...)
+	gone := o.newest()
+	o.mu.Unlock()
+	for _, g := range gone {
+		g.fate(fateReplaced, "a newer command for the topic came")
+	}
+	poke(o.wake)
+}
+
+// drained says whether a stop need not wait.
+func (o *outbox) drained() bool {
+	if s, _ := o.b.local.main.link.up(); s == nil {
+		return true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.list) == 0 && o.inFlight == 0
+}

@@ -1,0 +1,348 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"cloudbridge/internal/mqtt"
+	"cloudbridge/internal/queue"
+	"cloudbridge/mappings"
+	"cloudbridge/platforms"
+)
+
+// rowSettle is how long the first row after quiet waits for its other fields.
+const rowSettle = time.Second
+
+// answerTime is how long a row may wait for the sign that it arrived.
+const answerTime = 15 * time.Second
+
+// rowsLane is a lane of a platform that takes rows at their original time: points join into one row per interval, the
+// newest row goes live, and a row that was not confirmed in its own slot becomes history.
+type rowsLane struct {
+	c       *cloud
+	name    string
+	pacer   *pacer
+	history queue.Interface
+
+	mu   sync.Mutex
+	rows *rows
+	live *mappings.Point
+	// settled is how far the history is done.
+	settled uint64
+	// past is true where the next slot is the history's; fresh from a link's return until its first live row.
+	past  bool
+	fresh time.Time
+	wake  chan struct{}
+	busy  bool // a row is on its way
+}
+
+func newRowsLane(c *cloud, name string) *rowsLane {
+	p := c.acct.pacer(name, c.limits, c.b.scale)
+	c.b.memory.remember(c.platform.Account(), name, p)
+	return &rowsLane{
+		c: c, name: name, pacer: p,
+		history: queue.NewMemory(c.b.cfg.Queue.MaxSize, c.cfg.Overflow),
+		rows:    newRows(p.interval(), c.b.scaled(rowSettle)),
+		wake:    make(chan struct{}, 1),
+	}
+}
+
+// add takes a reading into the open interval, where it is safe as far as a rule that samples promises.
+func (l *rowsLane) add(p *mappings.Point, rule *upRule, _ *receipt, now time.Time) {
+	l.c.warnings(p)
+	l.mu.Lock()
+	l.close(l.rows.due(now), now)
+	late, f := l.rows.add(p.Clone(), rule.policy, now)
+	l.mu.Unlock()
+	l.c.sampled(p, rule, f)
+	l.remember(late)
+	poke(l.wake)
+}
+
+// close puts closed rows in their slots: the newest is live, what it displaces is history, and so is a row of readings
+// from long ago. mu is held.
+func (l *rowsLane) close(closed []mappings.Point, now time.Time) {
+	for i := range closed {
+		if closed[i].Time.Before(now.Add(-2 * l.rows.interval)) {
+			l.keep(&closed[i])
+			continue
+		}
+		if l.live != nil {
+			l.keep(l.live)
+		}
+		l.live = &closed[i]
+	}
+}
+
+// remember makes history of rows that never were live.
+func (l *rowsLane) remember(late []mappings.Point) {
+	for i := range late {
+		l.keep(&late[i])
+	}
+}
+
+func (l *rowsLane) keep(row *mappings.Point) {
+	if rule := l.c.rule(row); rule != nil && rule.History != nil && !*rule.History {
+		l.c.count(row, fateDropped, "not sent in its slot, and history = false")
+		return
+	}
+	if err := l.history.Append(row.Append(nil), nil); err != nil {
+		l.c.count(row, fateDropped, err.Error())
+	}
+}
+
+func (l *rowsLane) finish(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.close(l.rows.close(), now)
+	poke(l.wake)
+}
+
+// run waits for the pacer first, then looks at what waits.
+func (l *rowsLane) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		now := time.Now()
+		l.mu.Lock()
+		l.close(l.rows.due(now), now)
+		skips := l.rows.skipped()
+		at, open := l.rows.next()
+		ready := l.live != nil || l.history.Stats().Records > 0
+		l.mu.Unlock()
+		l.c.skipped(skips)
+		if !open {
+			at = time.Time{}
+		}
+		if !ready {
+			waitAny(ctx, l.wake, nil, at)
+			continue
+		}
+		s, upc := l.c.reach(now)
+		if !s.ok {
+			waitAny(ctx, l.wake, upc, earliest(at, s.at))
+			continue
+		}
+		if slot := l.pacer.next(now, 1); slot.After(now) {
+			waitAny(ctx, l.wake, nil, earliest(at, slot))
+			continue
+		}
+		if !l.slot(ctx, s.session, now) {
+			waitAny(ctx, l.wake, nil, earliest(at, now.Add(l.pacer.interval())))
+		}
+	}
+}
+
+// slot sends what this slot is for, and says whether there was something.
+func (l *rowsLane) slot(ctx context.Context, s *session, now time.Time) bool {
+	l.mu.Lock()
+	began := l.c.cameUp(s)
+	first := !began.Equal(l.fresh)
+	if first && l.live == nil && now.Sub(began) < l.pacer.interval()+l.c.b.scaled(rowSettle) {
+		l.mu.Unlock()
+		return false // The first slot after a link's return is a live row's, which an interval brings.
+	}
+	l.fresh = began
+	row := l.live
+	waiting := l.history.Stats().Records
+	if row != nil && (first || !l.past || waiting == 0) {
+		l.live, l.past = nil, true
+	} else {
+		row = nil
+		l.past = false
+	}
+	l.busy = true
+	// While the history costs slots, the live rows come half as often.
+	l.rows.interval = l.pacer.interval()
+	if waiting > 0 {
+		l.rows.interval *= 2
+	}
+	l.mu.Unlock()
+	l.c.filling(waiting > 0)
+	done := true
+	if row != nil {
+		l.sendLive(ctx, s, row)
+	} else {
+		done = l.sendPast(ctx, s)
+	}
+	l.mu.Lock()
+	l.busy = false
+	l.mu.Unlock()
+	return done
+}
+
+func (l *rowsLane) sendLive(ctx context.Context, s *session, row *mappings.Point) {
+	if l.send(ctx, s, row) == platforms.Retry {
+		l.keep(row)
+	}
+}
+
+// sendPast sends the oldest row of the history.
+func (l *rowsLane) sendPast(ctx context.Context, s *session) bool {
+	st := l.history.Stats()
+	if st.Records == 0 {
+		return false
+	}
+	recs, err := l.history.Peek(ctx, l.settled, 1)
+	if err != nil || len(recs) == 0 {
+		return false
+	}
+	row, err := mappings.ReadPoint(recs[0].Data)
+	if err != nil {
+		l.c.tally.add(fateDropped, "record not readable", 1)
+	}
+	if err != nil || l.send(ctx, s, &row) != platforms.Retry {
+		l.settled = recs[0].Seq
+		// The queue in memory cannot fail to commit.
+		_ = l.history.Commit(l.settled)
+	}
+	return true
+}
+
+// send sends one row and waits for the sign that it arrived.
+func (l *rowsLane) send(ctx context.Context, s *session, row *mappings.Point) platforms.Outcome {
+	if rule := l.c.rule(row); rule != nil && rule.MaxAge > 0 && time.Since(row.Time) > rule.MaxAge {
+		l.c.count(row, fateDropped, "older than max_age")
+		return platforms.Refused
+	}
+	ds, err := l.c.platform.Encode([]mappings.Point{*row})
+	if err != nil {
+		l.c.refuse(row, l.c.rule(row), err.Error(), time.Now())
+		return platforms.Refused
+	}
+	for i := range ds {
+		l.pacer.take(time.Now(), 1)
+		l.c.left(row, &ds[i])
+		var out platforms.Outcome
+		if ds[i].Request != nil {
+			out = l.overHTTP(ctx, row, &ds[i])
+		} else {
+			out = l.overMQTT(ctx, s, row, &ds[i])
+		}
+		if out != platforms.Confirmed {
+			return out
+		}
+	}
+	return platforms.Confirmed
+}
+
+// overMQTT publishes a row with QoS 0; that the link answers a ping behind it shows that the cloud's broker has it.
+func (l *rowsLane) overMQTT(ctx context.Context, s *session, row *mappings.Point, d *platforms.Delivery) platforms.Outcome {
+	actx, cancel := context.WithTimeout(ctx, l.c.b.scaled(answerTime))
+	defer cancel()
+	heard := l.c.sent(d)
+	res := make(chan error, 1)
+	err := s.Publish(actx, d.Message, func(r mqtt.Result) { res <- r.Err })
+	if err == nil {
+		select {
+		case err = <-res:
+		case <-actx.Done():
+			err = actx.Err()
+		}
+	}
+	if err == nil && l.c.limits.Confirm == platforms.ByPing {
+		err = s.Ping(actx)
+	}
+	if err != nil {
+		var refusal *mqtt.RefusedError
+		if errors.As(err, &refusal) && refusal.Packet != mqtt.Disconnect {
+			v := l.c.platform.Judge(platforms.Reply{Reason: refusal.Reason, Topic: d.Message.Topic})
+			return l.verdict(row, v)
+		}
+		l.c.count(row, fateRetried, "no sign that it arrived")
+		return platforms.Retry
+	}
+	heard()
+	l.c.count(row, fateSent, "")
+	return platforms.Confirmed
+}
+
+func (l *rowsLane) overHTTP(ctx context.Context, row *mappings.Point, d *platforms.Delivery) platforms.Outcome {
+	heard := l.c.sent(d)
+	v := l.c.http.send(ctx, d.Request)
+	if v.Outcome == platforms.Confirmed {
+		heard()
+	}
+	return l.verdict(row, v)
+}
+
+// verdict counts what became of a row, and obeys a wish to slow down.
+func (l *rowsLane) verdict(row *mappings.Point, v platforms.Verdict) platforms.Outcome {
+	now := time.Now()
+	switch v.Outcome {
+	case platforms.Confirmed:
+		l.c.count(row, fateConfirmed, "")
+	case platforms.Refused:
+		l.c.refuse(row, l.c.rule(row), v.Why, now)
+	default:
+		l.c.count(row, fateRetried, v.Why)
+		if v.After > 0 {
+			l.pacer.pause(now.Add(l.c.b.scaled(v.After)), v.Why)
+		}
+	}
+	return v.Outcome
+}
+
+func (l *rowsLane) notice(ev platforms.Event, now time.Time) {
+	if ev.Kind == platforms.Throttled {
+		l.pacer.pause(now.Add(ev.For), ev.Why)
+	}
+}
+
+func (l *rowsLane) waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.history.Stats().Records
+	if l.live != nil {
+		n++
+	}
+	return n + l.rows.len()
+}
+
+// idle says whether a stop need not wait: nothing waits, or its slot comes later than a stop may last.
+func (l *rowsLane) idle(now time.Time) bool {
+	l.mu.Lock()
+	busy, n := l.busy, l.history.Stats().Records
+	if l.live != nil {
+		n++
+	}
+	l.mu.Unlock()
+	return !busy && (n == 0 || l.pacer.next(now, 1).Sub(now) > sendTime)
+}
+
+// A reading is acknowledged when it is taken into its interval, so this lane owes nothing.
+func (l *rowsLane) owes() (*desk, uint64, bool) { return nil, 0, false }
+func (l *rowsLane) secure() bool                { return false }
+
+func (l *rowsLane) status(now time.Time) LaneStatus {
+	h := l.history.Stats()
+	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: h.Bytes, Dropped: h.DroppedRecords}
+	if at := l.pacer.next(now, 1); at.After(now) {
+		st.NextSlot = at
+	}
+	return st
+}
+
+// waitAny waits for a poke, for a link, for a time (zero is never), or for the end of ctx.
+func waitAny(ctx context.Context, wake, upc <-chan struct{}, at time.Time) {
+	var due <-chan time.Time
+	if !at.IsZero() {
+		t := time.NewTimer(time.Until(at))
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-wake:
+	case <-upc:
+	case <-due:
+	}
+}
+
+// earliest is the earlier of two times, of which a zero one is never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
