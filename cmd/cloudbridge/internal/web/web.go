@@ -7,6 +7,8 @@ package web
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,10 +16,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"cloudbridge/bridge"
+	"cloudbridge/internal/mqtt"
 )
 
 // shutdownTime is how long answers under way may still take when the server stops.
@@ -81,11 +85,28 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger
 	return nil
 }
 
+// Options say who may see what.
+type Options struct {
+	// Password, where set, is asked for before the status is shown; the user name does not matter.
+	Password mqtt.Secret
+	// Payloads is false where readings and commands are nobody's business.
+	Payloads bool
+}
+
 // Handler answers /api/status, /healthz and /readyz from what status returns.
-func Handler(status func() bridge.Status) http.Handler {
+func Handler(status func() bridge.Status, o Options) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, status())
+	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) {
+		if !o.admits(r) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="cloudbridge", charset="UTF-8"`)
+			http.Error(w, "the status wants the password of [web]", http.StatusUnauthorized)
+			return
+		}
+		s := status()
+		if !o.Payloads {
+			withoutPayloads(&s)
+		}
+		writeJSON(w, http.StatusOK, s)
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, "ok\n")
@@ -102,6 +123,39 @@ func Handler(status func() bridge.Status) http.Handler {
 		writeText(w, "cloudbridge\n\n/api/status   everything, as JSON\n/readyz       200 when readings can cross, else 503 and why\n/healthz      200 while the process lives\n")
 	})
 	return guard(mux)
+}
+
+func (o Options) admits(r *http.Request) bool {
+	if o.Password == "" {
+		return true
+	}
+	// Digests are of one length, so that the comparison does not tell how long the password is.
+	_, given, _ := r.BasicAuth()
+	want, got := sha256.Sum256([]byte(o.Password.Reveal())), sha256.Sum256([]byte(given))
+	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
+}
+
+// withoutPayloads takes out what came in from boards and clouds. What status returned is a copy, but its slices are cloned
+// all the same: nothing here may change what another reader sees.
+func withoutPayloads(s *bridge.Status) {
+	s.Clouds = slices.Clone(s.Clouds)
+	for i := range s.Clouds {
+		rejected := slices.Clone(s.Clouds[i].Rejected)
+		for j := range rejected {
+			rejected[j].Value = ""
+		}
+		s.Clouds[i].Rejected = rejected
+	}
+	s.Rules = slices.Clone(s.Rules)
+	for i := range s.Rules {
+		r := &s.Rules[i]
+		r.LastValue = ""
+		if r.LastProblem != nil {
+			p := *r.LastProblem
+			p.Payload = ""
+			r.LastProblem = &p
+		}
+	}
 }
 
 // guard refuses foreign hosts and sets what every answer carries.

@@ -21,6 +21,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
+var all = Options{Payloads: true}
+
 func at(s string) time.Time {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
@@ -42,9 +44,9 @@ func sample() bridge.Status {
 			LinkStatus: bridge.LinkStatus{State: "offline", Since: at("2026-11-20T08:59:00Z"), Why: "connection refused", Next: at("2026-11-20T09:00:10Z"), URL: "mqtts://mqtt3.thingspeak.com:8883", Logins: 2, Sent: 40},
 			Counts:     bridge.Counts{Waiting: 2, Sent: 40, Replaced: 70, Reasons: map[string]uint64{"replaced: joined into one row": 70}},
 			Lanes: []bridge.LaneStatus{{
-				Name: "1001", Waiting: 2, Bytes: 80, Oldest: at("2026-11-20T08:59:02Z"), NextSlot: at("2026-11-20T09:00:03Z"),
-				Rejected: []bridge.Rejected{{Time: at("2026-11-20T08:30:00Z"), Address: "1001 field1", Value: "長", Why: "longer than 255 bytes"}},
+				Name: "1001", Waiting: 2, Bytes: 80, NextSlot: at("2026-11-20T09:00:03Z"), Dropped: 1,
 			}},
+			Rejected: []bridge.Rejected{{Time: at("2026-11-20T08:30:00Z"), Address: "1001 field1", Value: "長", Why: "longer than 255 bytes"}},
 		}, {
 			Name: "home", Platform: "adafruit-io",
 			LinkStatus: bridge.LinkStatus{State: "throttled", Since: at("2026-11-20T08:59:50Z"), Why: "asks to slow down: waiting 22 s", URL: "mqtts://io.adafruit.com:8883"},
@@ -76,7 +78,7 @@ func body(t *testing.T, r *http.Response) string {
 }
 
 func TestStatusGolden(t *testing.T) {
-	r := get(t, Handler(sample), "GET", "/api/status", "localhost:8080")
+	r := get(t, Handler(sample, all), "GET", "/api/status", "localhost:8080")
 	if r.StatusCode != http.StatusOK {
 		t.Fatalf("status %d", r.StatusCode)
 	}
@@ -122,7 +124,7 @@ func TestHosts(t *testing.T) {
 	}
 	for _, path := range []string{"/api/status", "/healthz"} {
 		for _, tt := range tests {
-			r := get(t, Handler(sample), "GET", path, tt.host)
+			r := get(t, Handler(sample, all), "GET", path, tt.host)
 			if r.StatusCode != tt.want {
 				t.Errorf("%s, Host %q: status %d, want %d", path, tt.host, r.StatusCode, tt.want)
 			}
@@ -134,7 +136,7 @@ func TestHosts(t *testing.T) {
 }
 
 func TestReadOnly(t *testing.T) {
-	h := Handler(sample)
+	h := Handler(sample, all)
 	for _, path := range []string{"/", "/api/status", "/healthz", "/readyz"} {
 		for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
 			if r := get(t, h, method, path, "localhost"); r.StatusCode != http.StatusMethodNotAllowed {
@@ -182,7 +184,7 @@ func TestReady(t *testing.T) {
 			for i, l := range tt.clouds {
 				s.Clouds = append(s.Clouds, bridge.CloudStatus{Name: "c" + string(rune('0'+i)), LinkStatus: l})
 			}
-			r := get(t, Handler(func() bridge.Status { return s }), "GET", "/readyz", "localhost")
+			r := get(t, Handler(func() bridge.Status { return s }, all), "GET", "/readyz", "localhost")
 			want := http.StatusServiceUnavailable
 			if tt.want.Ready {
 				want = http.StatusOK
@@ -233,7 +235,7 @@ func TestServeStops(t *testing.T) {
 		close(asked)
 		<-release
 		return sample()
-	})
+	}, all)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- Serve(ctx, l, h, slog.New(slog.DiscardHandler)) }()
@@ -258,5 +260,43 @@ func TestServeStops(t *testing.T) {
 	}
 	if _, err := http.Get("http://" + l.Addr().String() + "/healthz"); err == nil {
 		t.Error("still answers after the end")
+	}
+}
+
+func TestPassword(t *testing.T) {
+	h := Handler(sample, Options{Password: "geheim", Payloads: true})
+	for _, tt := range []struct {
+		password string
+		want     int
+	}{{"geheim", 200}, {"", 401}, {"gehei", 401}, {"geheim ", 401}} {
+		r := httptest.NewRequest("GET", "/api/status", nil)
+		r.Host = "localhost"
+		if tt.password != "" {
+			r.SetBasicAuth("anyone", tt.password)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != tt.want {
+			t.Errorf("password %q: status %d, want %d", tt.password, w.Code, tt.want)
+		}
+		if w.Code == 401 && (strings.Contains(w.Body.String(), "lab1") || w.Header().Get("WWW-Authenticate") == "") {
+			t.Errorf("password %q: the refusal is %v %s", tt.password, w.Header(), w.Body)
+		}
+	}
+	if r := get(t, h, "GET", "/healthz", "localhost"); r.StatusCode != 200 {
+		t.Errorf("/healthz: status %d: whoever watches the process has no password", r.StatusCode)
+	}
+}
+
+func TestWithoutPayloads(t *testing.T) {
+	s := sample()
+	got := body(t, get(t, Handler(func() bridge.Status { return s }, Options{}), "GET", "/api/status", "localhost"))
+	for _, payload := range []string{"長", "27.5", `"hot"`} {
+		if strings.Contains(got, payload) {
+			t.Errorf("payload %s is shown:\n%s", payload, got)
+		}
+	}
+	if d := cmp.Diff(sample(), s); d != "" {
+		t.Errorf("the status was changed for others (-want +got):\n%s", d)
 	}
 }
