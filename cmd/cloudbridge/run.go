@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"cloudbridge/bridge"
+	"cloudbridge/cmd/cloudbridge/internal/config"
+	"cloudbridge/cmd/cloudbridge/internal/web"
+)
+
+// stopTime is how long a stop may take: the bridge keeps to five seconds by itself, and a second more is for the rest.
+const stopTime = 6 * time.Second
+
+type runCommand struct {
+	configFlag
+}
+
+// Run carries until it is told to stop.
+func (r *runCommand) Run(c *console) error {
+	f, err := c.load(r.Config)
+	if err != nil {
+		return err
+	}
+	log, err := newLogger(c.err, f.Log.Level, f.Log.Format)
+	if err != nil {
+		return &failure{code: exitConfig, err: err}
+	}
+	for _, w := range f.Warnings {
+		log.Warn(w.String())
+	}
+	f.Bridge.Version = versionLine()
+	b, err := bridge.New(f.Bridge, log)
+	if err != nil {
+		return err
+	}
+	log.Info(started(f))
+	return carry(c.signal, log, func(ctx context.Context) error {
+		stop := serveStatus(ctx, f.Web, b.Status, log)
+		defer stop()
+		return b.Run(ctx)
+	})
+}
+
+func started(f *config.File) string {
+	return fmt.Sprintf("%s: bridge %q between %s and %s, %s", versionLine(), f.Bridge.Name, f.Bridge.Local.Session.URL,
+		plural(len(f.Bridge.Clouds), "cloud"), plural(ruleCount(&f.Bridge), "rule"))
+}
+
+// serveStatus serves the status until the function that it returns is called. A port that is taken is no reason to let
+// readings wait: the bridge runs without its status, and says so.
+func serveStatus(ctx context.Context, w config.Web, status func() bridge.Status, log *slog.Logger) (stop func()) {
+	if w.Listen == "" {
+		return func() {}
+	}
+	l, err := web.Listen(w.Listen)
+	if err != nil {
+		log.Warn("the status cannot be looked at: " + err.Error() + " ([web] listen = \"off\" does without)")
+		return func() {}
+	}
+	log.Info("status: http://" + l.Addr().String() + "/api/status")
+	// The status stays to be seen while the bridge sends what it can, so it does not end with ctx.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := web.Serve(ctx, l, web.Handler(status, web.Options{Password: w.Password, Payloads: w.Payloads}), log); err != nil {
+			log.Error(err.Error())
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// interrupts are Ctrl-C and the order to terminate. They are caught from the start of the program, so that one that comes
+// before the bridge runs is not lost.
+func interrupts() <-chan os.Signal {
+	c := make(chan os.Signal, 2)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	return c
+}
+
+var (
+	errStopNow = errors.New("ended at once, at the second signal; what was not yet confirmed will be sent again")
+	errStuck   = fmt.Errorf("did not stop within %s", span(stopTime))
+)
+
+// carry runs until the first signal, then lets run end by itself; the second signal ends at once.
+func carry(signals <-chan os.Signal, log *slog.Logger, run func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case s := <-signals:
+		log.Info(fmt.Sprintf("%s: coming to an end; a second one ends at once", s))
+	}
+	cancel()
+	late := time.NewTimer(stopTime)
+	defer late.Stop()
+	select {
+	case err := <-ended:
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	case <-signals:
+		return &failure{code: exitInterrupted, err: errStopNow}
+	case <-late.C:
+		return fail(errStuck)
+	}
+}
