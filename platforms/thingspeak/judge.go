@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cloudbridge/internal/mqtt"
+	"cloudbridge/mappings"
 	"cloudbridge/platforms"
 )
 
@@ -34,7 +35,7 @@ func (p *Platform) Judge(r platforms.Reply) platforms.Verdict {
 		return platforms.Verdict{
 			Outcome: platforms.Retry, Cause: platforms.NotAllowed, After: afterNotAllowed,
 			Why: fmt.Sprintf("ThingSpeak does not let this MQTT device subscribe to %s: on thingspeak.mathworks.com open Devices > MQTT, "+
-				"edit the device and tick Allow Subscribe for the channel", r.Topic),
+				"edit the device and tick Allow Subscribe for the channel", place(r.Topic)),
 		}
 	case mqtt.Unsuback:
 		return platforms.Verdict{}
@@ -160,4 +161,13 @@ func said(body []byte) string {
 		return ": " + answer.Error.Code
 	}
 	return ""
+}
+
+// place names what a topic of ThingSpeak's is about. The topic itself is not shown: in the old style a key is part of it.
+func place(topic string) string {
+	channel, part, ok := readTopic(topic)
+	if !ok {
+		return "this topic"
+	}
+	return "channel " + mappings.Address{Name: channel, Part: part}.String()
 }

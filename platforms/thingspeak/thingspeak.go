@@ -7,6 +7,7 @@ package thingspeak
 
 import (
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // Kind is ThingSpeak as the configuration knows it.
 var Kind = platforms.Kind{
 	Name:     "thingspeak",
+	Title:    "ThingSpeak",
 	NewCloud: func() any { return NewCloud() },
 	NewPlace: func() any { return new(Place) },
 	Open: func(cloud any) (platforms.Platform, error) {
@@ -61,6 +63,9 @@ var (
 	_ platforms.Platform = (*Platform)(nil)
 	_ platforms.Warner   = (*Platform)(nil)
 )
+
+// Format prints the account in every verb: package fmt would look past the type that hides a key inside an unexported field.
+func (p *Platform) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.Account()) }
 
 // Account is the server and not the user: the number of a channel is unique on its server, and it is the channel that has
 // a limit. Two tables that write to one channel, as two MQTT devices or over two paths, must share its pace.

@@ -337,6 +337,17 @@ func TestJudge(t *testing.T) {
 	golden(t, "judge.golden", out.String())
 }
 
+// TestKeysInTopicsStayHidden is about the old style, where a topic holds a key.
+func TestKeysInTopicsStayHidden(t *testing.T) {
+	p := opened(t, legacy())
+	for _, topic := range []string{"channels/1003/subscribe/json/READKEY1003", "channels/1003/subscribe/fields/field2/READKEY1003", "odd/READKEY1003"} {
+		v := p.Judge(platforms.Reply{Reason: mqtt.Reason{Packet: mqtt.Suback, Code: 0x80}, Topic: topic})
+		if v.Cause != platforms.NotAllowed || strings.Contains(v.Why, "READKEY") {
+			t.Errorf("%s: %+v", topic, v)
+		}
+	}
+}
+
 func TestAdvice(t *testing.T) {
 	for _, c := range []struct{ topic, want string }{
 		{"channels/1001/publish/SECRETKEY", "[[uplink]] with channel = 1001 and field = 1"},
