@@ -113,8 +113,8 @@ func (b *Broker) openMQTT(s Setup) error {
 }
 
 func (b *Broker) openWebSocket(s Setup) error {
-	if s.WebSocket == "" {
-		return nil
+	if s.WebSocket == "" || b.inMemory() && b.options.WSListener == nil {
+		return nil // A socket of the machine's would stop the clock of a bubble.
 	}
 	l, err := listen(b.options.WSListener, b.options.ListenWS)
 	if err != nil {
@@ -128,6 +128,9 @@ func (b *Broker) openAPI(s Setup) error {
 	if s.API == nil {
 		return nil
 	}
+	if b.inMemory() && b.options.HTTPListener == nil {
+		return errors.New("listen for HTTP: Listener is in memory, so HTTPListener must be set too")
+	}
 	l, err := listen(b.options.HTTPListener, b.options.ListenHTTP)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP: %w", err)
@@ -137,6 +140,12 @@ func (b *Broker) openAPI(s Setup) error {
 	l = delayed(l, b.options.Delay)
 	b.serving.Go(func() { _ = b.api.Serve(l) })
 	return nil
+}
+
+// inMemory says whether the clients are on a Network.
+func (b *Broker) inMemory() bool {
+	_, ok := b.options.Listener.(*memoryListener)
+	return ok
 }
 
 // secure puts the delay below TLS, where a network's is.

@@ -14,7 +14,9 @@ type Options struct {
 	// Listen, ListenWS and ListenHTTP are addresses; empty is 127.0.0.1 on a free port. ListenWS matters only to
 	// emulators that also take WebSockets.
 	Listen, ListenWS, ListenHTTP string
-	// Listener, WSListener and HTTPListener, where set, are used instead (in-memory networks in tests).
+	// Listener, WSListener and HTTPListener, where set, are used instead (in-memory networks in tests). With a Listener of
+	// a Network the other two are never sockets: without WSListener there are no WebSockets, and a platform with a REST
+	// side needs HTTPListener.
 	Listener, WSListener, HTTPListener net.Listener
 	// Scale multiplies every time of the platform's rules: 0.01 turns 15 s into 150 ms. Zero is 1.
 	Scale float64

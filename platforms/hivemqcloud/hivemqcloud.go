@@ -76,8 +76,9 @@ func Open(table *Cloud) (*Platform, error) {
 	p := &Platform{generic.Broker{Words: "HiveMQ", Platform: "hivemq-cloud", Server: host, Options: o}}
 	// The name says whose it is, also where a url of its own leads there by way of this machine.
 	p.Bounds = generic.LimitsOf(host, o.Protocol, window, 0)
-	if o.Protocol != mqtt.V5 {
-		p.Options.Window = window
+	p.Options.Window = window
+	if o.Protocol == mqtt.V5 {
+		p.Options.Window = 0xFFFF // What the cluster itself says counts, which is more on some plans.
 	}
 	return p, nil
 }

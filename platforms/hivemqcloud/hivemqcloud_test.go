@@ -59,7 +59,7 @@ func TestOpen(t *testing.T) {
 }
 
 func TestWindowOnOldProtocol(t *testing.T) {
-	for protocol, want := range map[string]int{"": 0, "5": 0, "auto": 10, "3.1.1": 10} {
+	for protocol, want := range map[string]int{"": 65535, "5": 65535, "auto": 10, "3.1.1": 10} {
 		c := table("a.hivemq.cloud", "")
 		c.Protocol = protocol
 		p, err := Open(c)

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -418,6 +420,53 @@ func TestMalformedFilter(t *testing.T) {
 	if p := packet(t, c); p[0] != 0xE0 || p[1] != 0x8F {
 		t.Errorf("answer % x, want DISCONNECT 0x8F", p)
 	}
+}
+
+// TestInABubble runs the emulator and a session of ours on an in-memory network, TLS and WebSockets included, and lets an
+// hour pass.
+func TestInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := emulator.NewNetwork()
+		o := emulator.Options{Delay: 300 * time.Millisecond, Set: map[string]string{"disconnect_every": "1h"}}
+		for address, l := range map[string]*net.Listener{"hive.test:8883": &o.Listener, "hive.test:8884": &o.WSListener} {
+			var err error
+			if *l, err = n.Listen(address); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := Start(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		for _, p := range versions {
+			for _, url := range []string{s.URL(), s.WebSocketURL()} {
+				bridge := s.bridge(p)
+				bridge.URL, bridge.ClientID, bridge.DialContext = url, url+p.String(), n.DialContext
+				session := dialed(t, bridge)
+				if got := publish(t, session, &mqtt.Message{Topic: "a", Payload: []byte("x"), QoS: 2}); got != "none" {
+					t.Errorf("%s, MQTT %s: %s", url, p, got)
+				}
+				select {
+				case <-session.Done():
+					t.Errorf("%s, MQTT %s: ended after %v: %v", url, p, time.Since(began), session.Err())
+				case <-time.After(10 * time.Minute):
+				}
+				t.Cleanup(func() {
+					if got := ended(t, session); got != "closed" {
+						t.Errorf("%s, MQTT %s: ended with %s", url, p, got)
+					}
+				})
+			}
+		}
+		time.Sleep(time.Hour - time.Since(began) + time.Second)
+		if n := s.Count("disconnect", true); n != 4 {
+			t.Errorf("%d sessions were disconnected in the hour, want 4", n)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestSettings(t *testing.T) {
