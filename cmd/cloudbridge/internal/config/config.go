@@ -8,7 +8,6 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,7 +36,7 @@ type File struct {
 // Load reads a file with its includes, the environment and the secret files, and compiles all of it. The error is an
 // *Errors with every fault.
 func Load(path string, env Environment, kinds []platforms.Kind) (*File, error) {
-	data, err := os.ReadFile(path)
+	data, err := readAtMost(path, largestFile)
 	if err != nil {
 		return nil, &Errors{Faults: []Fault{{
 			File: path, Message: fmt.Sprintf("the configuration cannot be read: %v", cause(err)),
@@ -54,6 +53,9 @@ func Load(path string, env Environment, kinds []platforms.Kind) (*File, error) {
 func Parse(name string, data []byte, env Environment, kinds []platforms.Kind) (*File, error) {
 	return load(newSource(name, data), env, kinds)
 }
+
+// largestFile bounds a configuration: what is larger is something else, or never ends.
+const largestFile = 16 << 20
 
 // loader makes one configuration.
 type loader struct {
@@ -121,7 +123,7 @@ func (l *loader) readAll(src *source) {
 			if slices.Contains(l.file.Files, path) {
 				continue
 			}
-			data, err := os.ReadFile(path)
+			data, err := readAtMost(path, largestFile)
 			if err != nil {
 				l.damaged = true
 				l.fault(n.src, n.val, n.src.shown(n.val), fmt.Sprintf("include: %s cannot be read: %v", path, cause(err)), "")

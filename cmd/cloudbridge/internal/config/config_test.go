@@ -13,17 +13,12 @@ import (
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
-	"cloudbridge/platforms/adafruitio"
-	"cloudbridge/platforms/generic"
-	"cloudbridge/platforms/hivemqcloud"
-	"cloudbridge/platforms/thingspeak"
+	"cloudbridge/platforms/all"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func kinds() []platforms.Kind {
-	return []platforms.Kind{thingspeak.Kind, adafruitio.Kind, hivemqcloud.Kind(), generic.Kind()}
-}
+func kinds() []platforms.Kind { return all.Kinds() }
 
 // nobody is an environment in which nothing is set.
 func nobody() Environment {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"cloudbridge/bridge"
@@ -242,5 +243,5 @@ func orNone(names []string) string {
 	if len(names) == 0 {
 		return "none"
 	}
-	return listed(names)
+	return strings.Join(names, ", ")
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -59,7 +60,7 @@ func (l *loader) fillSecretFile(n *node, key string, c *node, v reflect.Value) {
 		return
 	}
 	path, credential := l.resolve(c.src, c.text.value)
-	content, err := readSmall(path)
+	content, err := readAtMost(path, largestSecret)
 	if err != nil {
 		l.wrong(n, key, c, fmt.Sprintf("no file with this name can be read in %s: %v", folder(c.src.dir), cause(err)),
 			"a name is relative to the file that it stands in; to give the secret itself write "+strings.TrimSuffix(key, "_file"))
@@ -88,7 +89,7 @@ func (l *loader) fillPath(n *node, key string, c *node, v reflect.Value) {
 	if err == nil {
 		var info fs.FileInfo
 		if info, err = f.Stat(); err == nil && info.IsDir() {
-			err = errors.New("is a folder")
+			err = errors.New("it is a folder")
 		}
 		_ = f.Close()
 	}
@@ -119,17 +120,21 @@ func cause(err error) error {
 	return err
 }
 
-func readSmall(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
+// readAtMost reads a whole file, or a pipe, that is no larger than most.
+func readAtMost(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
 		return nil, err
-	case info.IsDir():
-		return nil, errors.New("is a folder")
-	case info.Size() > largestSecret:
-		return nil, errors.New("is too large for a secret")
 	}
-	return os.ReadFile(path)
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, errors.New("it is a folder")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("it is larger than %d bytes", most)
+	}
+	return data, err
 }
 
 // openToAll says whether a file can be read by users who are neither its owner nor of its group.

@@ -184,7 +184,7 @@ func (l *loader) checkRate(n *node, t *uplinkTable, r *rule) {
 			l.wrong(n, k.key, c, "must be more than nothing", "leave it out to send each reading")
 		}
 	}
-	if c, ok := n.child["aggregate"]; ok && t.Every == 0 && !limited && r.first() != nil && !l.blamed[n]["aggregate"] {
+	if c, ok := n.child["aggregate"]; ok && n.child["every"] == nil && !limited && r.first() != nil && !l.blamed[n]["aggregate"] {
 		l.wrong(n, "aggregate", c, "needs every: the time over which to aggregate", "add every = \"15s\"")
 	}
 	if c, ok := n.child["min_change"]; ok && !l.blamed[n]["min_change"] && !(t.MinChange > 0) {
