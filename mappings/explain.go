@@ -50,6 +50,9 @@ func (t *Table) ExplainDown(c *Command, now time.Time) []Explanation {
 			e.Why = "the rule reads the cloud " + d.Cloud + ", not " + c.Cloud
 		case d.Source.Part != c.Address.Part:
 			e.Why = partsDiffer(d.Source.Part, c.Address.Part)
+		case !strings.Contains(d.Source.Name.src+c.Address.Name, "/") && !rd.match(d.Source.Name, c.Address.Name):
+			// Feeds and channels have no levels to speak of.
+			e.Why = "the rule reads " + d.Source.Name.src + ", this is " + c.Address.Name
 		case e.match(rd, d.Source.Name, c.Address.Name):
 			d.run(rule, c, rd, &r)
 			e.take(&r)

@@ -108,7 +108,7 @@ func TestExprProblem(t *testing.T) {
 		{`number(text)`, "溫度：27.5", `write after(text, "溫度:")`},
 		{`number(text)`, `{"temp":27}`, `write json.temp`},
 		{`number(text)`, "ON", `and got "ON"`},
-		{`number(text)`, "1,5", `write after(text, "")`},
+		{`number(text)`, "1,5", `write number(replace(text, ",", "."))`},
 		{`number(text)`, "nan", `and got "nan"`},
 		{`number(text)`, "", `and got ""`},
 		{`number(json.t)`, `{"t":"warm"}`, `and got "warm"; the payload is "{"t":"warm"}"`},

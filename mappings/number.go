@@ -166,6 +166,11 @@ func proposal(text string) string {
 		return "json" + key
 	}
 	text = strings.TrimSpace(fold(text))
+	if point := strings.Replace(text, ",", ".", 1); point != text {
+		if _, ok := readNumber(point); ok {
+			return `number(replace(text, ",", "."))`
+		}
+	}
 	want, at, ok := firstNumber(text, true)
 	if !ok {
 		return ""

@@ -68,6 +68,7 @@ func TestProposal(t *testing.T) {
 		{"a=x,b=5", `after(text, "b=")`},
 		{`{"temperature": 5, "x": 6}`, "json.temperature"},
 		{`{"a b": 5}`, `json["a b"]`},
+		{"27,5", `number(replace(text, ",", "."))`},
 		{"ON", ""},
 		{"", ""},
 	} {

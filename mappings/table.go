@@ -2,6 +2,7 @@ package mappings
 
 import (
 	"errors"
+	"fmt"
 	"sort"
 	"strings"
 	"sync"
@@ -183,7 +184,12 @@ const whenFalse = "when is false"
 func (u *Uplink) run(rule int, m *mqtt.Message, rd *reading, r *Result) {
 	target := u.Target
 	if u.Each != nil {
-		selected := rd.values[indexOf(u.Local.names, u.Each.Capture)]
+		at := indexOf(u.Local.names, u.Each.Capture)
+		if at < 0 {
+			r.problem(rule, &keyError{"each", fmt.Errorf("the topic has no {%s}", u.Each.Capture)})
+			return
+		}
+		selected := rd.values[at]
 		if target = u.Each.Targets[selected]; target == nil {
 			r.skip(rule, "no place for "+u.Each.Capture+" = "+shown(selected))
 			return

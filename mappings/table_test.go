@@ -146,6 +146,44 @@ func TestTableDownTopic(t *testing.T) {
 	}
 }
 
+// Config refuses such a rule; a table that gets it all the same must not end the program.
+func TestTableEachWithoutCapture(t *testing.T) {
+	u := uplink(t, "a/b", "c", "n", "")
+	u.Target, u.Each = nil, &Each{Capture: "device"}
+	var r Result
+	NewTable("lab1", []Uplink{u}, nil).Up(&mqtt.Message{Topic: "a/b"}, nil, noon, &r)
+	if len(r.Problems) != 1 || r.Problems[0].Err.Error() != "each: the topic has no {device}" {
+		t.Errorf("problems %v", r.Problems)
+	}
+}
+
+// The tree over the filters must find exactly the rules whose pattern matches.
+func FuzzTable(f *testing.F) {
+	f.Add("a/+\na/#\n#\na/{x}\na/{x...}\n{x...}/b\na/b", "a/b")
+	f.Add("+/+\n$SYS/#\n/{a}-{b}", "/x-y")
+	f.Fuzz(func(t *testing.T, patterns, topic string) {
+		var up []Uplink
+		var want []int
+		for i, src := range strings.Split(patterns, "\n") {
+			p, err := ParsePattern(src, "lab1")
+			if err != nil || len(up) == 20 {
+				return
+			}
+			u := uplink(t, "x", "c", "n", "")
+			u.Local = p
+			up = append(up, u)
+			if _, ok := p.Match(topic, nil); ok {
+				want = append(want, i)
+			}
+		}
+		var r Result
+		NewTable("lab1", up, nil).Up(&mqtt.Message{Topic: topic}, nil, noon, &r)
+		if got := rulesOf(&r); !slices.Equal(got, want) {
+			t.Fatalf("%q on %q: rules %v, want %v", patterns, topic, got, want)
+		}
+	})
+}
+
 func TestTableConcurrent(t *testing.T) {
 	table := NewTable("lab1", []Uplink{
 		uplink(t, "a/{x}", "c", "{x}", "json.v * 2"), uplink(t, "a/{x}", "c", "{x}", `text + x`),
