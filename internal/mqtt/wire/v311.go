@@ -98,6 +98,9 @@ func withWill(packet, properties []byte) []byte {
 		return packet
 	}
 	at := field(body, fixed+used+int(own)) // Behind the client's identifier.
+	if at > len(body) {
+		return packet
+	}
 	head := append([]byte(nil), body[:at]...)
 	head = append(appendLength(head, len(properties)), properties...)
 	tail := cut(append([]byte(nil), body[at:]...), 0)
