@@ -224,6 +224,17 @@ func (a *accounts) get(name string) *account {
 	return acct
 }
 
+// loginStates copies out how often each account was logged in to.
+func (a *accounts) loginStates() map[string][]spend {
+	states := make(map[string][]spend)
+	for name, acct := range a.list {
+		if acct.logins != nil {
+			states[name] = acct.logins.state()
+		}
+	}
+	return states
+}
+
 // pacer returns the one pacer of a lane of the account's.
 func (a *account) pacer(lane string, l platforms.Limits, scale float64) *pacer {
 	a.mu.Lock()

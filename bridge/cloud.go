@@ -133,6 +133,7 @@ func (c *cloud) prepare(o mqtt.Options) {
 		judge:   c.platform.Judge,
 		retry:   newRetry(c.limits.Public, c.b.scale, nil),
 		logins:  c.acct.logins,
+		spent:   func() { c.b.memory.loggedIn(c.b) },
 		onUp:    c.ready, onDown: c.lost, onChange: c.changed,
 	}
 	c.link.init()

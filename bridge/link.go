@@ -49,8 +49,9 @@ type link struct {
 	options func() mqtt.Options
 	judge   func(platforms.Reply) platforms.Verdict
 	retry   *retry
-	// logins is nil where a login costs nobody anything.
+	// logins is nil where a login costs nobody anything; spent is told of each.
 	logins *logins
+	spent  func()
 	scale  float64
 	// onUp makes the session ready (subscribes) before anybody else gets it; an error gives the connection up.
 	onUp func(ctx context.Context, s *mqtt.Session) error
@@ -153,6 +154,7 @@ func (l *link) waitTurn(ctx context.Context) bool {
 	}
 	if l.logins != nil {
 		l.logins.take(time.Now())
+		l.spent()
 	}
 	return true
 }

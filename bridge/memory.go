@@ -18,8 +18,9 @@ import (
 // session is subscribed to, what the house was told last.
 const memoryFile = "state.json"
 
-// memory is that file. It is written at the start and at a clean stop, never between, to spare the SD card. A file that
-// was not written at a stop tells that nobody knows what was spent since: then each budget counts as just used.
+// memory is that file. It is written at the start, at a clean stop, and with each login to a public cloud, which is rare:
+// a bridge that crashes and starts again and again must not log in without end. A file that was not written at a stop
+// tells that nobody knows what else was spent since: then each budget counts as just used.
 type memory struct {
 	dir string
 
@@ -80,11 +81,7 @@ func (m *memory) load(b *Bridge) {
 		if a.logins == nil || !m.known {
 			continue
 		}
-		if m.past.Clean {
-			a.logins.restore(m.past.Logins[name], now)
-		} else {
-			a.logins.take(now)
-		}
+		a.logins.restore(m.past.Logins[name], now)
 	}
 	for k, v := range m.past.Down {
 		m.down[k] = v
@@ -130,21 +127,29 @@ func (m *memory) save(b *Bridge) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := memoryState{Version: 1, Clean: true, Pacers: make(map[string]pacerState), Logins: make(map[string][]spend), Filters: m.past.Filters, Down: m.down}
+	s := memoryState{Clean: true, Pacers: make(map[string]pacerState), Logins: b.accounts.loginStates(), Filters: m.past.Filters, Down: m.down}
 	for key, p := range m.past.Pacers {
 		s.Pacers[key] = p // A lane that this run did not use keeps its past.
 	}
 	for key, p := range m.pacers {
 		s.Pacers[key] = p.state()
 	}
-	for name, a := range b.accounts.list {
-		if a.logins != nil {
-			s.Logins[name] = a.logins.state()
-		}
-	}
 	if err := m.write(s); err != nil {
 		b.log.Warn("write the state: " + err.Error())
 	}
+}
+
+// loggedIn saves how often the accounts were logged in to.
+func (m *memory) loggedIn(b *Bridge) {
+	if m.dir == "" {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	open := m.past
+	open.Clean, open.Logins = false, b.accounts.loginStates()
+	// A count that cannot be saved is only missed after a crash, and a disk that fails is told of at the start.
+	_ = m.write(open)
 }
 
 // write replaces the file in one step.

@@ -117,3 +117,32 @@ func TestToggleIsQuick(t *testing.T) {
 		t.Errorf("a value that is not listed was counted %d times as dropped, want once: %v", s.Rules[0].Counts.Dropped, s.Rules[0].Counts.Reasons)
 	}
 }
+
+// TestOrderBesideADeadCloud has one cloud down while another gets a flood: it arrives whole and in order.
+func TestOrderBesideADeadCloud(t *testing.T) {
+	for _, protocol := range []mqtt.Protocol{mqtt.V5, mqtt.V311} {
+		t.Run(protocol.String(), func(t *testing.T) {
+			a, g := mqtttest.Mosquitto(t), mqtttest.Mosquitto(t)
+			l := newLab(t, "lab1", a.URL)
+			l.cfg.Local.Session.Protocol = protocol
+			l.cloud("down", generic.Kind, anyBroker("mqtt://"+mqtttest.FreeAddr(t), "5")).up("iot/#", "down", nil)
+			l.cloud("good", generic.Kind, anyBroker(g.URL, "5")).up("iot/#", "good", nil)
+			phone := join(t, mqtt.Options{URL: g.URL}, "iot/#")
+			br, _ := l.run()
+			eventually(t, "the house and the good cloud online", func() bool {
+				s := br.Status()
+				return s.Local.State == stateOnline && s.Clouds[1].State == stateOnline
+			})
+			board := join(t, mqtt.Options{URL: a.URL})
+			const n = 3000
+			for i := range n {
+				board.publish("iot/x", fmt.Sprint(i))
+			}
+			for i, m := range phone.wait(n) {
+				if string(m.Payload) != fmt.Sprint(i) {
+					t.Fatalf("reading %d is %s", i, m.Payload)
+				}
+			}
+		})
+	}
+}

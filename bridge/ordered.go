@@ -135,9 +135,11 @@ func (o *orderedLane) run(ctx context.Context) {
 		if err != nil {
 			return
 		}
+		st := o.queue.Stats()
 		o.mu.Lock()
-		o.backed = o.queue.Stats().Last
+		o.backed = st.Last
 		o.mu.Unlock()
+		o.c.link.fill(st.Records > peekMost)
 		for s.ctx.Err() == nil && ctx.Err() == nil {
 			o.drain(ctx, s)
 		}
@@ -207,13 +209,11 @@ func (o *orderedLane) limiter() *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(o.c.cfg.DrainRate/o.c.b.scale), 1)
 }
 
-// backlog says whether a record waited when the link came up, and tells the state when that is over.
+// backlog says whether a record waited when the link came up.
 func (o *orderedLane) backlog(seq uint64) bool {
 	o.mu.Lock()
-	old := seq <= o.backed
-	o.mu.Unlock()
-	o.c.link.fill(old && o.queue.Stats().Records > peekMost)
-	return old
+	defer o.mu.Unlock()
+	return seq <= o.backed
 }
 
 func (o *orderedLane) mustResend() bool {
@@ -404,7 +404,14 @@ func (o *orderedLane) settle(seq uint64) {
 	o.mu.Lock()
 	grew := o.settler.settle(seq)
 	base := o.settler.base
+	caughtUp := grew && base >= o.backed && o.backed != 0
+	if caughtUp {
+		o.backed = 0
+	}
 	o.mu.Unlock()
+	if caughtUp {
+		o.c.link.fill(false)
+	}
 	if grew {
 		// The queue in memory cannot fail to commit, and a cursor that lags means doubles, never loss.
 		_ = o.queue.Commit(base)

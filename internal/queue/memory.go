@@ -14,7 +14,8 @@ const RecordOverhead = 48
 // of messages in flight, so a queue that fills and empties all day allocates nothing for it.
 const smallRing = 1024
 
-// Memory is a queue without a disk. What it holds is safe only once it is committed, and gone with the process.
+// Memory is a queue without a disk. What it holds is gone with the process: a record is safe once it is committed, or
+// once its owner has asked with Flush for no more than memory can give.
 type Memory struct {
 	maxBytes   int64
 	keepOldest bool
@@ -137,8 +138,22 @@ func (m *Memory) Commit(through uint64) error {
 	return nil
 }
 
-// Flush does nothing: there is no disk, and memory is not safe.
-func (m *Memory) Flush() error { return nil }
+// Flush lets go of whoever waits for the records to be safe: there is no disk under this queue, and they will get no safer
+// than they are. Its owner asks for it only when waiting any longer would stop everything else.
+func (m *Memory) Flush() error {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return ErrClosed
+	}
+	for i := range m.count {
+		e := &m.ring[(m.head+i)&(len(m.ring)-1)]
+		m.settle(e.safe)
+		e.safe = nil
+	}
+	m.runSettled()
+	return nil
+}
 
 // Stats says what waits.
 func (m *Memory) Stats() Stats {

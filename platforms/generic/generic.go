@@ -49,7 +49,7 @@ const publicLogins = 6
 // Kind is the platform "mqtt" for the configuration.
 var Kind = platforms.Kind{
 	Name:          "mqtt",
-	Title:         "MQTT",
+	Title:         "the broker",
 	NewCloud:      func() any { return &Cloud{} },
 	NewPlace:      NewPlace,
 	Open:          func(cloud any) (platforms.Platform, error) { return Open(cloud.(*Cloud)) },
