@@ -51,6 +51,7 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		V311:      o.Protocol == V311,
 		MaxPacket: o.MaximumPacketSize,
 		OnPublish: s.received,
+		OnPuback:  func(id uint16) { s.settle(id, 1, nil) },
 		OnPubrec:  s.ids.hold,
 		OnWritten: s.wrote,
 		Abort:     link.abort,

@@ -8,6 +8,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"cloudbridge/internal/mqtt"
+	"cloudbridge/internal/mqtt/mqtttest"
 )
 
 func write(t *testing.T, file, text string) {
@@ -61,4 +64,60 @@ func (p *slowPipe) dial(over dialContext) dialContext {
 		c, err := over(ctx, network, address)
 		return slowConn{c, p}, err
 	}
+}
+
+// faulty runs a test in each version, over TCP and over a pipe.
+func faulty(t *testing.T, script mqtttest.Script, test func(t *testing.T, f *mqtttest.Fake, o mqtt.Options)) {
+	t.Helper()
+	both(t, func(t *testing.T, v mqtt.Protocol) {
+		for _, how := range []string{"tcp", "pipe"} {
+			t.Run(how, func(t *testing.T) {
+				f := mqtttest.NewFake(script)
+				o := mqtt.Options{URL: "mqtt://fake", Protocol: v, CleanStart: true, ClientID: "bridge"}
+				if how == "tcp" {
+					o.URL = f.Listen(t)
+				} else {
+					o.DialContext = f.Dial
+					t.Cleanup(f.Close)
+				}
+				test(t, f, o)
+			})
+		}
+	})
+}
+
+// ended waits for the end of a session and gives its error.
+func ended(t testing.TB, s *mqtt.Session) error {
+	t.Helper()
+	select {
+	case <-s.Done():
+	case <-soon(t).Done():
+		t.Fatal("the session does not end")
+	}
+	return s.Err()
+}
+
+// results counts what publishes came to.
+type results struct {
+	mu    sync.Mutex
+	order []int
+	errs  map[int][]error
+}
+
+func (r *results) of(i int) func(mqtt.Result) {
+	return func(result mqtt.Result) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.errs == nil {
+			r.errs = map[int][]error{}
+		}
+		r.order = append(r.order, i)
+		r.errs[i] = append(r.errs[i], result.Err)
+	}
+}
+
+func (r *results) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.order)
 }

@@ -41,6 +41,9 @@ type Options struct {
 	// as it stood on the wire. The body belongs to OnPublish if owned is true and is overwritten after the call if not.
 	// An error ends the connection.
 	OnPublish func(flags byte, body []byte, owned bool) error
+	// OnPuback, where set, takes each PUBACK that confirms, on the reading goroutine, so that the library need not: it
+	// is by far the most frequent answer. One that refuses goes to the library.
+	OnPuback func(id uint16)
 	// OnPubrec is told of each QoS 2 identifier whose PUBREC is on its way out.
 	OnPubrec func(id uint16)
 	// OnWritten is told on the writing goroutine how many bytes have gone out in all.

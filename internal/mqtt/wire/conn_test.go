@@ -47,7 +47,6 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-func b(v byte) *byte       { return &v }
 func u16(v uint16) *uint16 { return &v }
 func u32(v uint32) *uint32 { return &v }
 func num(v int) *int       { return &v }

@@ -57,9 +57,12 @@ func (c *Conn) next() error {
 	if err != nil {
 		return cutShort(err)
 	}
-	if first>>4 == typePublish {
+	switch kind := first >> 4; {
+	case kind == typePublish:
 		err = c.o.OnPublish(first&0xF, body, owned)
-	} else {
+	case kind == typePuback && c.o.OnPuback != nil && (length == 2 || body[2] < 0x80):
+		c.o.OnPuback(binary.BigEndian.Uint16(body))
+	default:
 		err = c.lay(first, body)
 	}
 	if err == nil && !owned {
