@@ -57,3 +57,64 @@ func render(e *Errors) string {
 	}
 	return b.String()
 }
+
+// TestDamageShowsNoSecret breaks a good file at every place, in several ways, and looks for the secrets in what is said.
+func TestDamageShowsNoSecret(t *testing.T) {
+	const good = `[local]
+username = "bridge"
+password = "s3cret-local"
+[cloud.home]
+platform = "adafruit-io"
+username = "alice"
+key = "s3cret-aio-key"
+[cloud.weather]
+platform = "thingspeak"
+client_id = "ABC"
+username = "ABC"
+password = 's3cret-ts'
+[cloud.weather.channels.1001]
+write_key = "s3cretKEY"
+[cloud.other]
+platform = "mqtt"
+url = "mqtts://broker.example.org"
+username = "me"
+password = """s3cret-emqx"""
+[web]
+password = "s3cret-web"
+[[uplink]]
+local = "iot/{device}/temp"
+cloud = "home"
+feed = "{device}-temp"
+`
+	damages := map[string]func(i int) string{
+		"cut":       func(i int) string { return good[:i] },
+		"deleted":   func(i int) string { return good[:i] + good[i+1:] },
+		"quote":     func(i int) string { return good[:i] + `"` + good[i:] },
+		"wide":      func(i int) string { return good[:i] + "“" + good[i+1:] },
+		"newline":   func(i int) string { return good[:i] + "\n" + good[i:] },
+		"backslash": func(i int) string { return good[:i] + `\` + good[i:] },
+		"variable":  func(i int) string { return good[:i] + "${" + good[i:] },
+	}
+	all, refused := kinds(), 0
+	for what, damage := range damages {
+		for i := 0; i < len(good); i += 7 {
+			f, err := Parse("c.toml", []byte(damage(i)), nobody(), all)
+			said := ""
+			var faults *Errors
+			if errors.As(err, &faults) {
+				said = render(faults)
+				refused++
+			} else if f != nil {
+				for _, w := range f.Warnings {
+					said += w.String() + w.Hint
+				}
+			}
+			if strings.Contains(said, "s3cret") {
+				t.Fatalf("%s at %d shows a secret:\n%s", what, i, said)
+			}
+		}
+	}
+	if refused < 300 {
+		t.Errorf("only %d of the damaged files were refused", refused)
+	}
+}

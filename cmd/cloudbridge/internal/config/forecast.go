@@ -75,7 +75,7 @@ type named struct {
 // namesOf lists the constant names that rules write to in an account, and says whether there may be more, which only the
 // captures will tell.
 func (l *loader) namesOf(c *cloud) (list []named, open bool) {
-	account := c.platform.Account()
+	account, at := c.platform.Account(), map[string]int{}
 	for i := range l.up {
 		u := &l.up[i]
 		if !slices.ContainsFunc(u.clouds, func(o *cloud) bool { return o.platform.Account() == account }) {
@@ -97,11 +97,12 @@ func (l *loader) namesOf(c *cloud) (list []named, open bool) {
 				open = true
 				continue
 			}
-			if j := slices.IndexFunc(list, func(n named) bool { return n.name == name }); j >= 0 {
+			if j, ok := at[name]; ok {
 				l.oneKey(u, list[j], t.Name.String())
 				list[j].every = min(list[j].every, u.Every)
 				continue
 			}
+			at[name] = len(list)
 			list = append(list, named{name: name, written: t.Name.String(), rule: u, every: u.Every})
 		}
 	}

@@ -216,13 +216,17 @@ func (l *loader) uplinkLimits(u *uplink, t *uplinkTable) {
 // setHistory decides which uplinks to clouds that plot over time are filled in after an outage: all, but for those whose
 // place also brings commands, because old values would come down as new ones.
 func (l *loader) setHistory() {
+	down := map[string][]*downlink{}
+	for i := range l.down {
+		down[l.down[i].Cloud] = append(down[l.down[i].Cloud], &l.down[i])
+	}
 	for i := range l.up {
 		u := &l.up[i]
 		if u.History != nil || u.kind.TakesAnyTopic {
 			continue
 		}
-		history := !slices.ContainsFunc(l.down, func(d downlink) bool {
-			return slices.ContainsFunc(u.clouds, func(c *cloud) bool { return c.name == d.Cloud }) && l.meets(&u.Uplink, &d.Downlink)
+		history := !slices.ContainsFunc(u.clouds, func(c *cloud) bool {
+			return slices.ContainsFunc(down[c.name], func(d *downlink) bool { return l.meets(&u.Uplink, &d.Downlink) })
 		})
 		u.History = &history
 		l.file.Bridge.Uplinks[i].History = &history
