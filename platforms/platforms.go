@@ -182,7 +182,7 @@ type Limits struct {
 	// LoginsPerMinute is what the engine may at most spend on logins.
 	LoginsPerMinute int
 	// RandomClientID is true where a client id must be made anew for each connection, because one that is in use
-	// disconnects the other client. Session's ClientID, where the user gave one, is used all the same.
+	// disconnects the other client. It is false where the user gave one.
 	RandomClientID bool
 }
 

@@ -66,7 +66,7 @@ func (p *Platform) Limits() platforms.Limits {
 		EchoesOwn:       true,
 		Public:          true,
 		LoginsPerMinute: 6,
-		RandomClientID:  true,
+		RandomClientID:  p.session.ClientID == "", // The user may have said otherwise.
 	}
 }
 

@@ -82,10 +82,16 @@ func TestPlans(t *testing.T) {
 	}{
 		{func(c *Cloud) { c.Plan = "plus" }, 60, 0},
 		{func(c *Cloud) { c.Plan, c.MaxFeeds = "plus", 50 }, 60, 50},
+		{func(c *Cloud) { c.ClientID, c.Plan = "mine", "plus" }, 60, 0},
 		{func(c *Cloud) { c.PointsPerMinute, c.MaxFeeds = 120, 20 }, 120, 20},
 	} {
-		if l := alice(t, tt.change).Limits(); l.PerMinute != tt.points || l.MaxAddresses != tt.feeds {
+		p := alice(t, tt.change)
+		l := p.Limits()
+		if l.PerMinute != tt.points || l.MaxAddresses != tt.feeds {
 			t.Errorf("%d points and %d feeds, want %d and %d", l.PerMinute, l.MaxAddresses, tt.points, tt.feeds)
+		}
+		if o, _ := p.Session(); l.RandomClientID != (o.ClientID == "") {
+			t.Errorf("client id %q, random %v", o.ClientID, l.RandomClientID)
 		}
 	}
 }

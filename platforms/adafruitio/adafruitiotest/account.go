@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,9 @@ type feed struct {
 	shared    bool
 	noHistory bool
 }
+
+// kept is how many points a feed holds at least; an emulator that runs for days must not grow.
+const kept = 10_000
 
 // defaultGroup holds the feeds whose key names no group.
 const defaultGroup = "default"
@@ -128,7 +132,10 @@ func (c *Cloud) tell(a *account, topic, text string) {
 
 // fail tells of a PUBLISH or SUBSCRIBE that was refused, and bans who has too many of them.
 func (c *Cloud) fail(a *account, cl *mochi.Client, action, topic string, why error) {
-	host, _, _ := strings.Cut(cl.Net.Remote, ":")
+	host, _, err := net.SplitHostPort(cl.Net.Remote)
+	if err != nil {
+		host = cl.Net.Remote
+	}
 	c.tell(a, "errors", fmt.Sprintf("%s %s %s %s %s", cl.ID, host, action, topic, why))
 	now := time.Now()
 	a.failures.add(now, 1)
@@ -183,6 +190,11 @@ func (c *Cloud) store(a *account, writes []write, via string) error {
 		f.points = append(f.points, Point{
 			ID: c.lastID, Value: w.value, Lat: w.lat, Lon: w.lon, Ele: w.ele, Created: w.created, Arrived: now, Via: via,
 		})
+	}
+	for _, w := range writes {
+		if f := a.feeds[w.key]; len(f.points) > 2*kept {
+			f.points = append([]Point(nil), f.points[len(f.points)-kept:]...)
+		}
 	}
 	c.fanOut(a, writes)
 	return nil

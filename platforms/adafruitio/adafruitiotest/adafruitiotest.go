@@ -23,6 +23,9 @@
 //	refused_count           true  whether points that were refused fill the window too
 //	empty_values            false whether an empty value is stored
 //	default_paths           false whether a feed of the default group also comes as default.key
+//
+// Events are called login, takeover, publish, subscribe, get, will (published for a client that was lost), dashboard,
+// request (HTTP), and, never accepted, throttle and ban; an accepted warning says that few subscriptions are left.
 package adafruitiotest
 
 import (

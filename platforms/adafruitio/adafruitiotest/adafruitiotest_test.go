@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"reflect"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"cloudbridge/internal/mqtt/mqtttest"
 	"cloudbridge/platforms/emulator"
 )
 
@@ -430,7 +430,7 @@ func TestRefusedSubscriptions(t *testing.T) {
 		}
 		for _, bad := range []string{
 			"#", "+/feeds/a", "learner/#", "learner/feeds", "learner/feeds/a/b", "learner/feeds/a/json/x", "other/feeds/a",
-			"other/throttle", "learner/errors/x", "tele/x/LWT", "learner/feeds/溫度", "learner/feeds/a+b",
+			"other/throttle", "other/integration/weather/1/current", "learner/integration", "learner/errors/x", "tele/x/LWT", "learner/feeds/溫度", "learner/feeds/a+b",
 		} {
 			cloud, n := start(t, nil)
 			c := login(t, n, "c")
@@ -752,21 +752,14 @@ func request(t *testing.T, web *http.Client, method, url, key, body string) (int
 }
 
 func TestMosquittoClients(t *testing.T) {
-	for _, name := range []string{"mosquitto_pub", "mosquitto_sub"} {
-		if _, err := exec.LookPath(name); err != nil {
-			if os.Getenv("CLOUDBRIDGE_TEST_REQUIRE") != "" {
-				t.Fatal(err)
-			}
-			t.Skipf("%s is not installed", name)
-		}
-	}
+	pubProgram, subProgram := mqtttest.Program(t, "mosquitto_pub"), mqtttest.Program(t, "mosquitto_sub")
 	c := run(t, emulator.Options{Delay: 5 * time.Millisecond})
 	host, port, err := net.SplitHostPort(strings.TrimPrefix(c.URL(), "mqtt://"))
 	check(t, err)
 	login := []string{"-h", host, "-p", port, "-u", user, "-P", key, "-V", "mqttv311"}
 
 	ctx := t.Context()
-	sub := exec.CommandContext(ctx, "mosquitto_sub", append(login, "-q", "1", "-t", "learner/feeds/lights", "-C", "2", "-W", "20")...)
+	sub := exec.CommandContext(ctx, subProgram, append(login, "-q", "1", "-t", "learner/feeds/lights", "-C", "2", "-W", "20")...)
 	var out bytes.Buffer
 	sub.Stdout, sub.Stderr = &out, &out
 	check(t, sub.Start())
@@ -781,7 +774,7 @@ func TestMosquittoClients(t *testing.T) {
 			t.Fatalf("no subscription: %s", out.String())
 		}
 	}
-	pub := exec.CommandContext(ctx, "mosquitto_pub", append(login, "-q", "1", "-r", "-t", "learner/feeds/lights", "-m", "ON")...)
+	pub := exec.CommandContext(ctx, pubProgram, append(login, "-q", "1", "-r", "-t", "learner/feeds/lights", "-m", "ON")...)
 	if text, err := pub.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
@@ -794,7 +787,7 @@ func TestMosquittoClients(t *testing.T) {
 		1: {"-u", user, "-P", key, "-V", "mqttv5"},
 		5: {"-u", user, "-P", "wrong", "-V", "mqttv311"},
 	} {
-		pub := exec.CommandContext(ctx, "mosquitto_pub", append(args, "-h", host, "-p", port, "-q", "1", "-t", "learner/feeds/lights", "-m", "x")...)
+		pub := exec.CommandContext(ctx, pubProgram, append(args, "-h", host, "-p", port, "-q", "1", "-t", "learner/feeds/lights", "-m", "x")...)
 		if text, err := pub.CombinedOutput(); err == nil {
 			t.Errorf("code %d: let in: %s", code, text)
 		}

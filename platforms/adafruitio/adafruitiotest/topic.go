@@ -118,6 +118,9 @@ func checkFilter(user, filter string, shared func(user, key string) bool) error 
 		if len(levels) < 3 {
 			return errTopic
 		}
+		if !own {
+			return errAccess
+		}
 		return nil
 	case "feeds", "f", "groups", "g":
 	default:
