@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -27,12 +29,18 @@ func (r *checkCommand) Run(c *console) error {
 	if err != nil {
 		return err
 	}
-	// What the config says can also be refused where it is put together.
+	// Some of it can be refused only where it is put together; nothing is connected by that.
 	if _, err := newLogger(c.err, f.Log.Level, f.Log.Format); err != nil {
+		return &failure{code: exitConfig, err: err}
+	}
+	if _, err := bridge.New(f.Bridge, slog.New(slog.DiscardHandler)); err != nil {
 		return &failure{code: exitConfig, err: err}
 	}
 	for _, w := range f.Warnings {
 		c.warning(w)
+	}
+	if ruleCount(&f.Bridge) == 0 {
+		return &failure{code: exitConfig, err: errors.New("nothing to carry: a config that can be run has a rule")}
 	}
 	c.summary(f)
 	return nil
@@ -61,10 +69,6 @@ func (c *console) summary(f *config.File) {
 	}
 	c.table("readings up", up)
 	c.table("commands down", down)
-	if len(up)+len(down) == 0 {
-		c.warn("there is no rule, so nothing would be carried")
-		c.hint("a rule is a table [[uplink]], [[downlink]] or [[twoway]]")
-	}
 	fmt.Fprintf(c.out, "\n%s: %s, %s, %s\n", c.out.Paint(terminal.Green, "ok"), plural(len(cfg.Clouds), "cloud"),
 		plural(ruleCount(cfg), "rule"), plural(len(f.Warnings), "warning"))
 }

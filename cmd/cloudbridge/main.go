@@ -74,8 +74,11 @@ func program(args []string, c *console) int {
 	if err != nil {
 		return c.report(err)
 	}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "help":
+		args = append(args[1:], "--help")
 	}
 	chosen, err := parser.Parse(negativeLast(args))
 	if err != nil {

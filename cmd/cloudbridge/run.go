@@ -36,9 +36,10 @@ func (r *runCommand) Run(c *console) error {
 		log.Warn(w.String())
 	}
 	f.Bridge.Version = versionLine()
+	identify(&f.Bridge, log)
 	b, err := bridge.New(f.Bridge, log)
 	if err != nil {
-		return err
+		return &failure{code: exitConfig, err: err}
 	}
 	log.Info(started(f))
 	return carry(c.signal, log, func(ctx context.Context) error {
@@ -46,6 +47,21 @@ func (r *runCommand) Run(c *console) error {
 		defer stop()
 		return b.Run(ctx)
 	})
+}
+
+// identify gives the bridge the client id that it keeps, so that the local broker knows it again after a restart and has kept
+// what came meanwhile. A disk that cannot be written is no reason not to start.
+func identify(cfg *bridge.Config, log *slog.Logger) {
+	if cfg.Local.Session.ClientID != "" {
+		return
+	}
+	id, err := config.ClientID(cfg.Queue.Dir, cfg.Name, config.ThisBoard())
+	if err != nil {
+		log.Warn("the local broker will not know this bridge again after a restart: " + err.Error() +
+			" (set dir in [queue], or client_id in [local])")
+		return
+	}
+	cfg.Local.Session.ClientID = id
 }
 
 func started(f *config.File) string {
