@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // silence is how long a connection may stay without a CONNECT.
@@ -145,8 +146,9 @@ func (d *door) crashed(c *conn, r any) {
 	d.broker.Add(e)
 }
 
-// Close comes from mochi's Close. Clients hear the goodbye first, then everything is closed, and waited for.
-func (d *door) Close(closeClients listeners.CloseFn) {
+// Close comes from mochi's Close. Clients hear the goodbye first, then everything is closed, and waited for. The goodbyes
+// are said here: mochi's own function for them takes one read lock twice, and waits for ever when a client leaves between.
+func (d *door) Close(listeners.CloseFn) {
 	d.mu.Lock()
 	d.closed = true
 	for c := range d.conns { // A client that reads nothing must not hold up the goodbyes.
@@ -154,7 +156,11 @@ func (d *door) Close(closeClients listeners.CloseFn) {
 	}
 	d.mu.Unlock()
 	_ = d.listener.Close()
-	closeClients(d.id)
+	for _, cl := range d.broker.Server.Clients.GetAll() {
+		if cl.Net.Listener == d.id && !cl.Closed() {
+			_ = d.broker.Server.DisconnectClient(cl, packets.ErrServerShuttingDown)
+		}
+	}
 	d.mu.Lock()
 	for c := range d.conns {
 		_ = c.Close()
