@@ -213,12 +213,29 @@ func (l *loader) uplinkLimits(u *uplink, t *uplinkTable) {
 	}
 }
 
+// reads is what the downlinks of one cloud read: by name, where they name one place, and else by pattern. Schools have
+// thousands of rules, so that comparing each with each would take minutes.
+type reads struct {
+	exact    map[string][]*mappings.Source
+	patterns []*mappings.Source
+}
+
 // setHistory decides which uplinks to clouds that plot over time are filled in after an outage: all, but for those whose
 // place also brings commands, because old values would come down as new ones.
 func (l *loader) setHistory() {
-	down := map[string][]*downlink{}
+	down := map[string]*reads{}
 	for i := range l.down {
-		down[l.down[i].Cloud] = append(down[l.down[i].Cloud], &l.down[i])
+		d := &l.down[i]
+		r := down[d.Cloud]
+		if r == nil {
+			r = &reads{exact: map[string][]*mappings.Source{}}
+			down[d.Cloud] = r
+		}
+		if name := d.Source.Name.String(); d.Source.Name.MatchesOne() && !strings.Contains(name, "{") {
+			r.exact[name] = append(r.exact[name], d.Source)
+		} else {
+			r.patterns = append(r.patterns, d.Source)
+		}
 	}
 	for i := range l.up {
 		u := &l.up[i]
@@ -226,34 +243,48 @@ func (l *loader) setHistory() {
 			continue
 		}
 		history := !slices.ContainsFunc(u.clouds, func(c *cloud) bool {
-			return slices.ContainsFunc(down[c.name], func(d *downlink) bool { return l.meets(&u.Uplink, &d.Downlink) })
+			r := down[c.name]
+			return r != nil && slices.ContainsFunc(u.targets(), func(t *mappings.Target) bool { return l.meets(t, r) })
 		})
 		u.History = &history
 		l.file.Bridge.Uplinks[i].History = &history
 	}
 }
 
-// meets says whether an uplink may write what a downlink reads.
-func (l *loader) meets(u *bridge.Uplink, d *bridge.Downlink) bool {
-	targets := []*mappings.Target{u.Target}
-	if u.Each != nil {
-		targets = targets[:0]
-		for _, t := range u.Each.Targets {
-			targets = append(targets, t)
+// targets lists where a rule writes to.
+func (u *uplink) targets() []*mappings.Target {
+	if u.Each == nil {
+		return []*mappings.Target{u.Target}
+	}
+	var out []*mappings.Target
+	for _, t := range u.Each.Targets {
+		out = append(out, t)
+	}
+	return out
+}
+
+// meets says whether a target may be what a downlink reads.
+func (l *loader) meets(t *mappings.Target, r *reads) bool {
+	shares := func(s *mappings.Source) bool {
+		return s.Part == "" || slices.ContainsFunc(t.Parts, func(p mappings.PartSpec) bool { return p.Name == s.Part })
+	}
+	if name, ok := constant(t); ok {
+		return slices.ContainsFunc(r.exact[name], shares) || slices.ContainsFunc(r.patterns, func(s *mappings.Source) bool {
+			_, match := s.Name.Match(name, nil)
+			return match && shares(s)
+		})
+	}
+	// What captures become is known only later; the same language reads templates as patterns.
+	p, err := mappings.ParsePattern(t.Name.String(), l.scope.Bridge)
+	if err != nil {
+		return true
+	}
+	for name, sources := range r.exact {
+		if _, match := p.Match(name, nil); match && slices.ContainsFunc(sources, shares) {
+			return true
 		}
 	}
-	return slices.ContainsFunc(targets, func(t *mappings.Target) bool {
-		if d.Source.Part != "" && !slices.ContainsFunc(t.Parts, func(p mappings.PartSpec) bool { return p.Name == d.Source.Part }) {
-			return false
-		}
-		if name, ok := constant(t); ok {
-			_, match := d.Source.Name.Match(name, nil)
-			return match
-		}
-		// What captures become is known only later; the same language reads templates as patterns.
-		p, err := mappings.ParsePattern(t.Name.String(), l.scope.Bridge)
-		return err != nil || p.Overlaps(d.Source.Name)
-	})
+	return slices.ContainsFunc(r.patterns, func(s *mappings.Source) bool { return shares(s) && p.Overlaps(s.Name) })
 }
 
 // constant gives the name of a target that is always the same, as the platform writes it.
