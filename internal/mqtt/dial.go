@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -179,6 +180,14 @@ func (s *Session) refused(ctx context.Context, connack *paho.Connack, err error)
 
 // hungUp says whether err is what remains of a connection that the other side closed.
 func hungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED)
+	for _, end := range []error{
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED,
+	} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	// Windows has its own numbers for a connection that was aborted or reset.
+	var number syscall.Errno
+	return runtime.GOOS == "windows" && errors.As(err, &number) && (number == 10053 || number == 10054)
 }

@@ -265,11 +265,8 @@ func decodeProperties(block []byte, m *Message) error {
 		return nil
 	}
 	p := &Properties{}
-	seen := false
 	for r := (fields{rest: block}); len(r.rest) > 0; {
-		kind := r.byte()
-		seen = seen || kind != propSubscription
-		switch kind {
+		switch kind := r.byte(); kind {
 		case propPayloadFormat:
 			p.UTF8 = r.byte() == 1
 		case propExpiry:
@@ -294,7 +291,7 @@ func decodeProperties(block []byte, m *Message) error {
 			return errors.New("a message whose properties end too soon")
 		}
 	}
-	if seen {
+	if propertiesSize(p) > 0 { // Some brokers send properties that say nothing.
 		m.Properties = p
 	}
 	return nil

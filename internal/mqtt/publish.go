@@ -10,6 +10,7 @@ import (
 // called: ctx ended, the session ended, or the message can never go (a *TooLargeError, an *InvalidError). Otherwise done
 // is called exactly once, possibly before Publish returns, on a goroutine of the session's that it must not block. A
 // QoS above the broker's maximum is lowered to it, and the retain flag is left out where the broker has no use for it.
+// The message is the caller's again when Publish returns.
 func (s *Session) Publish(ctx context.Context, m *Message, done func(Result)) error {
 	qos, retain := min(m.QoS, s.caps.MaximumQoS), m.Retain && s.caps.RetainAvailable
 	if err := s.checkPublish(m, qos); err != nil {

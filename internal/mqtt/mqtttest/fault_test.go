@@ -204,6 +204,26 @@ func TestAfterALossTheUnconfirmedAreKnownInOrder(t *testing.T) {
 	})
 }
 
+func TestTheReasonIsFoundWhenWritingFailsFirst(t *testing.T) {
+	// The broker hangs up while much of ours is unread, which resets the connection under our writes.
+	f := mqtttest.NewFake(mqtttest.Script{OnPacket: func(c *mqtttest.Conn, p mqtttest.Packet) bool {
+		c.Goodbye(0x97, "quota")
+		return true
+	}})
+	url := f.Listen(t)
+	for range 20 {
+		s := open(t, mqtt.Options{URL: url, Protocol: mqtt.V5, CleanStart: true})
+		var err error
+		for err == nil {
+			err = s.Publish(soon(t), &mqtt.Message{Topic: "a", Payload: make([]byte, 30000)}, nil)
+		}
+		var refused *mqtt.RefusedError
+		if err := ended(t, s); !errors.As(err, &refused) || refused.Code != 0x97 {
+			t.Fatalf("the session ended with %v", err)
+		}
+	}
+}
+
 func TestRefusedPublishes(t *testing.T) {
 	script := mqtttest.Script{OnPacket: func(c *mqtttest.Conn, p mqtttest.Packet) bool {
 		switch {
