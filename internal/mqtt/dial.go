@@ -162,7 +162,7 @@ func (s *Session) refused(ctx context.Context, connack *paho.Connack, err error)
 			// Code 1 is what such a broker should have said.
 			r.Code, r.Text = 1, "the broker answers MQTT 5 as if it were 3.1.1"
 		case connack != nil && connack.Properties != nil:
-			r.Text = connack.Properties.ReasonString
+			r.Text, r.Server = connack.Properties.ReasonString, connack.Properties.ServerReference
 		}
 		return &RefusedError{r}
 	}

@@ -181,7 +181,7 @@ func (m manager) ConnectionLost(dp *packets.Disconnect) error {
 	}
 	r := Reason{Packet: Disconnect, Protocol: m.s.o.Protocol, Code: dp.ReasonCode}
 	if dp.Properties != nil {
-		r.Text = dp.Properties.ReasonString
+		r.Text, r.Server = dp.Properties.ReasonString, dp.Properties.ServerReference
 	}
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()

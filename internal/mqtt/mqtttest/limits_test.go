@@ -351,3 +351,22 @@ func TestNetworkErrorsAreTheirOwn(t *testing.T) {
 		t.Error("a refused port looks like a closed connection")
 	}
 }
+
+func TestABrokerThatHasMovedSaysWhereTo(t *testing.T) {
+	want := mqtt.Reason{Packet: mqtt.Connack, Protocol: mqtt.V5, Code: 0x9D, Server: "other:1883"}
+	moved := mqtttest.ServerReference("other:1883")
+	f := mqtttest.NewFake(mqtttest.Script{Refuse: 0x9D, Properties: [][]byte{moved}})
+	_, err := mqtt.Dial(soon(t), mqtt.Options{URL: f.Listen(t), Protocol: mqtt.V5, CleanStart: true})
+	var refused *mqtt.RefusedError
+	if !errors.As(err, &refused) || refused.Reason != want {
+		t.Errorf("the CONNACK gave %#v", err)
+	}
+
+	f = mqtttest.NewFake(mqtttest.Script{})
+	s := open(t, mqtt.Options{URL: f.Listen(t), Protocol: mqtt.V5, CleanStart: true})
+	f.Accepted().Send(mqtttest.Frame(mqtttest.DISCONNECT<<4, []byte{0x9D}, mqtttest.Block(moved)))
+	want.Packet = mqtt.Disconnect
+	if err := ended(t, s); !errors.As(err, &refused) || refused.Reason != want {
+		t.Errorf("the DISCONNECT gave %#v", err)
+	}
+}

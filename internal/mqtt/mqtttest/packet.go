@@ -226,6 +226,9 @@ func RetainUnavailable() []byte { return []byte{37, 0} }
 // ReasonString is that property.
 func ReasonString(s string) []byte { return append([]byte{31}, Text(s)...) }
 
+// ServerReference is that property.
+func ServerReference(s string) []byte { return append([]byte{28}, Text(s)...) }
+
 // AssignedClientID is that property.
 func AssignedClientID(s string) []byte { return append([]byte{18}, Text(s)...) }
 
