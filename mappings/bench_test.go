@@ -89,6 +89,23 @@ func BenchmarkExprMatch(b *testing.B) {
 	benchExpr(b, "number(match(text, `T=([0-9.]+)`))", "T=27.5 H=60")
 }
 
+func BenchmarkCompile(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := (Scope{Names: []string{"device"}}).Expr(`(json.temperature ?? json.temp) * 1.8 + 32`, WantAny); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkOverlaps(b *testing.B) {
+	p, q := mustPattern(b, "iot/{device}/temp"), mustPattern(b, "iot/{room}/humidity")
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Overlaps(q)
+	}
+}
+
 func BenchmarkRecord(b *testing.B) {
 	p := records()[1]
 	var rec []byte

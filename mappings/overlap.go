@@ -7,7 +7,15 @@ func (p *Pattern) Overlaps(q *Pattern) bool {
 	if p.avoidsDollar(q) || q.avoidsDollar(p) {
 		return false
 	}
-	return restsMeet(rest{levels: p.levels}, rest{levels: q.levels}, map[meeting]bool{})
+	a, b := p.levels, q.levels
+	for len(a) > 0 && len(b) > 0 && a[0].kind < multiLevel && b[0].kind < multiLevel {
+		// Most pairs differ in a level before any {name...}: that is found without memory of what was tried.
+		if !a[0].meets(&b[0]) {
+			return false
+		}
+		a, b = a[1:], b[1:]
+	}
+	return restsMeet(rest{levels: a}, rest{levels: b}, map[meeting]bool{})
 }
 
 // avoidsDollar says that q reads only topics that start with $, and p none of them.

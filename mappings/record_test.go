@@ -70,6 +70,19 @@ func TestRecord(t *testing.T) {
 	}
 }
 
+func TestPointClone(t *testing.T) {
+	p := records()[1]
+	c := p.Clone()
+	if diff := cmp.Diff(p, c); diff != "" {
+		t.Error(diff)
+	}
+	copy(p.Parts[2].Value.Bytes, "xxxxxx")
+	p.Parts[0].Name = "x"
+	if diff := cmp.Diff(records()[1], c); diff != "" {
+		t.Errorf("the copy changed with its original: %s", diff)
+	}
+}
+
 func FuzzReadPoint(f *testing.F) {
 	for _, p := range records() {
 		f.Add(p.Append(nil))
