@@ -104,10 +104,10 @@ func (d *demo) introduce() {
 func (d *demo) play(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	d.started = time.Now()
 	if d.options.Until != nil {
 		go d.until(ctx, cancel)
 	}
-	d.started = time.Now()
 	// The bridge outlives the people, so that it can send what they left.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
