@@ -42,7 +42,9 @@ type capture struct {
 
 // sendAnswer is one message or request that would go out.
 type sendAnswer struct {
-	Local   bool   `json:"local,omitempty"`
+	Local bool `json:"local,omitempty"`
+	// By is the rule that carries a command on to another cloud.
+	By      string `json:"by,omitempty"`
 	Cloud   string `json:"cloud,omitempty"`
 	Topic   string `json:"topic,omitempty"`
 	QoS     byte   `json:"qos"`
@@ -156,7 +158,11 @@ func (s *sendAnswer) target() string {
 	case s.Local:
 		return terminal.Printable(s.Topic) + " on the local broker"
 	}
-	return terminal.Printable(s.Topic) + " at " + s.Cloud
+	to := terminal.Printable(s.Topic) + " at " + s.Cloud
+	if s.By != "" {
+		to += ", by " + s.By
+	}
+	return to
 }
 
 func retained(r bool) string {

@@ -272,6 +272,7 @@ func (x *explainer) down(cl *bridge.Cloud, addr mappings.Address, payload []byte
 			r.Sends = append(r.Sends, sendAnswer{
 				Local: true, Topic: p.Message.Topic, Payload: string(p.Message.Payload), QoS: p.Message.QoS, Retain: p.Message.Retain,
 			})
+			x.onward(&r, cl.Name, &p.Message)
 		}
 		if len(r.Sends) > 0 {
 			r.Limit = "a command of any age is carried"
@@ -282,6 +283,18 @@ func (x *explainer) down(cl *bridge.Cloud, addr mappings.Address, payload []byte
 		a.add(r)
 	}
 	return a
+}
+
+// onward adds what uplinks to other clouds make of a command: No Local hides it from them, so the bridge hands it over itself.
+func (x *explainer) onward(r *ruleAnswer, from string, m *mqtt.Message) {
+	for _, up := range x.up(m).Rules {
+		for _, s := range up.Sends {
+			if s.Cloud != from {
+				s.By = up.Rule
+				r.Sends = append(r.Sends, s)
+			}
+		}
+	}
 }
 
 func captures(pairs [][2]string) []capture {

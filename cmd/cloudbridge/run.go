@@ -22,6 +22,12 @@ type runCommand struct {
 	configFlag
 }
 
+// Help is the long text of "run --help".
+func (runCommand) Help() string {
+	return "The first Ctrl-C (or SIGTERM) sends what can be sent and ends within five seconds, the second ends at once. " +
+		"The exit code is 0 after a stop, 1 when something went wrong, 2 when the config is wrong, 130 after a second Ctrl-C."
+}
+
 // Run carries until it is told to stop.
 func (r *runCommand) Run(c *console) error {
 	f, err := c.load(r.Config)

@@ -79,8 +79,10 @@ func (s *Summary) write(out terminal.Stream) {
 		}
 		fmt.Fprintln(out)
 	}
-	fmt.Fprintf(out, "  %s  tapped %s, switched %s; the bell tapped %s, rang %s", terminal.Pad("lamp", whoWidth),
-		times(s.Taps), times(s.Switches), times(s.BellTaps), times(s.Bells))
+	fmt.Fprintf(out, "  %s  tapped %s, switched %s", terminal.Pad("lamp", whoWidth), times(s.Taps), times(s.Switches))
+	if s.BellTaps > 0 {
+		fmt.Fprintf(out, "; the bell tapped %s, rang %s", times(s.BellTaps), times(s.Bells))
+	}
 	if s.Slowest > 0 {
 		fmt.Fprintf(out, "; the slowest took %s", millis(s.Slowest))
 	}
