@@ -12,6 +12,7 @@ import (
 	"cloudbridge/cmd/cloudbridge/internal/config"
 	"cloudbridge/cmd/cloudbridge/internal/terminal"
 	"cloudbridge/mappings"
+	"cloudbridge/platforms/thingspeak"
 )
 
 type checkCommand struct {
@@ -43,7 +44,23 @@ func (r *checkCommand) Run(c *console) error {
 		return &failure{code: exitConfig, err: errors.New("nothing to carry: a config that can be run has a rule")}
 	}
 	c.summary(f)
+	for i := range f.Bridge.Uplinks {
+		c.outdated(&f.Bridge, &f.Bridge.Uplinks[i])
+	}
 	return nil
+}
+
+// outdated warns of a rule that publishes to ThingSpeak's topics as if ThingSpeak were any broker, as old textbooks do.
+func (c *console) outdated(cfg *bridge.Config, u *bridge.Uplink) {
+	cl := cloudOf(cfg, u)
+	if cl == nil || !cl.Kind.TakesAnyTopic {
+		return
+	}
+	for _, t := range targets(u) {
+		if advice := thingspeak.Advice(t.target.Name.String()); advice != "" {
+			c.warn(where(u.Label) + ": " + advice)
+		}
+	}
 }
 
 // summary shows what the config would carry.

@@ -12,6 +12,7 @@ import (
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
+	"cloudbridge/platforms/thingspeak"
 )
 
 // payloadSize is the most that is read of a payload; no broker in use here takes more.
@@ -238,7 +239,7 @@ func (x *explainer) send(r *ruleAnswer, p *mappings.Point) {
 		}
 		s := x.delivery(cl.Name, d)
 		if cl.Kind.TakesAnyTopic && d.Message != nil {
-			if note := outdatedTopic(d.Message.Topic); note != "" {
+			if note := thingspeak.Advice(d.Message.Topic); note != "" {
 				r.Notes = append(r.Notes, note)
 			}
 		}
