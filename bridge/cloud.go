@@ -116,8 +116,17 @@ func (c *cloud) prepare(o mqtt.Options) {
 		o.CleanStart, o.SessionExpiry = false, keptExpiry
 		o.PacketIDs = mqtt.NewPacketIDs()
 	}
+	if o.ClientID == "" && !c.limits.RandomClientID {
+		o.ClientID = c.b.local.id + "-" + c.name
+	}
 	if o.Window == 0 {
 		o.Window = c.limits.Window
+	}
+	if o.Window == 0 {
+		o.Window = 20
+	}
+	if o.WindowBytes == 0 {
+		o.WindowBytes = c.limits.WindowBytes
 	}
 	o.OnMessage = c.receive
 	if c.b.cfg.DialContext != nil {

@@ -33,6 +33,10 @@ func (l *link) read(err error) failure {
 		if words == "" {
 			words = refusal.Error()
 		}
+		if refusal.Packet == mqtt.Disconnect && v.Cause == platforms.NotAllowed {
+			// One message was not allowed, not the login: the next login is as welcome as the last.
+			return failure{cause: retryNetwork, words: words}
+		}
 		return failure{cause: causeOf(v.Cause), verdict: v, words: words, refused: refusal.Packet == mqtt.Connack}
 	}
 	cause, words := readNetwork(err)

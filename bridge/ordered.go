@@ -18,13 +18,6 @@ import (
 // peekMost is how many records are taken from a queue at once.
 const peekMost = 64
 
-// After closesSuspect closes without a reason the sender sends one message at a time, to find the one that causes them;
-// after singleHeld confirmed ones it trusts the link again.
-const (
-	closesSuspect = 3
-	singleHeld    = 20
-)
-
 // orderedLane is a lane of a plain MQTT cloud: one queue, strictly in order, many in flight. What was in flight when a
 // connection ended goes again first on the next, in order.
 type orderedLane struct {
@@ -55,6 +48,8 @@ type flight struct {
 	point mappings.Point
 	heard func()        // the echo guard's
 	ended chan struct{} // closed when it is answered
+	// held is true for a message of QoS 0 sent alone: it is settled only when a ping behind it is answered.
+	held bool
 }
 
 func newOrderedLane(c *cloud, name string) *orderedLane {
@@ -276,7 +271,7 @@ func (o *orderedLane) deliver(ctx context.Context, s *session, seq uint64, p *ma
 	if single && s.Ping(ctx) != nil {
 		return errNotSent // The link was dead before this message: it is not to blame.
 	}
-	f := &flight{on: s, topic: m.Topic, point: *p, heard: o.c.sent(d), ended: make(chan struct{})}
+	f := &flight{on: s, topic: m.Topic, point: *p, heard: o.c.sent(d), ended: make(chan struct{}), held: single && m.QoS == 0}
 	o.mu.Lock()
 	o.flights[seq] = f
 	o.mu.Unlock()
@@ -284,7 +279,7 @@ func (o *orderedLane) deliver(ctx context.Context, s *session, seq uint64, p *ma
 	err := s.Publish(ctx, m, func(res mqtt.Result) { o.answered(seq, f, m.QoS, res.Err) })
 	if err == nil {
 		if single {
-			return o.alone(ctx, s, seq, f, m.QoS)
+			return o.alone(ctx, s, seq, f)
 		}
 		return nil
 	}
@@ -309,36 +304,12 @@ func isEnd(s *session) bool {
 	}
 }
 
-// alone waits until the one message in flight is answered, so that a close can be laid at its door. QoS 0 has no
-// answer: there a ping behind it shows that the link survived it.
-func (o *orderedLane) alone(ctx context.Context, s *session, seq uint64, f *flight, qos byte) error {
-	if qos == 0 {
-		if err := s.Ping(ctx); err != nil {
-			o.accuse(seq)
-			return err
-		}
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-f.ended:
-	}
-	o.mu.Lock()
-	if o.single > 0 {
-		o.single--
-	}
-	if o.single == 0 {
-		o.closes = 0
-		clear(o.blame)
-	}
-	o.mu.Unlock()
-	return nil
-}
-
 // answered hears what became of a message. It runs on the session's goroutine.
 func (o *orderedLane) answered(seq uint64, f *flight, qos byte, err error) {
 	var refusal *mqtt.RefusedError
 	switch {
+	case err == nil && f.held:
+		f.heard()
 	case err == nil:
 		f.heard()
 		word := fateConfirmed
@@ -422,57 +393,6 @@ func (o *orderedLane) settle(seq uint64) {
 func (o *orderedLane) giveUp(seq uint64, p *mappings.Point, why string) {
 	o.c.refuse(p, o.c.rule(p), why, time.Now())
 	o.settle(seq)
-}
-
-// accuse notes that the link closed while this record alone was on its way.
-func (o *orderedLane) accuse(seq uint64) {
-	o.mu.Lock()
-	o.blame[seq]++
-	o.resend = true
-	o.mu.Unlock()
-}
-
-// aftermath draws conclusions from the end of a session: closes without a reason raise suspicion, and what closed the
-// link alone twice is given up.
-func (o *orderedLane) aftermath(s *session) {
-	if !unexplained(s.Err()) {
-		return
-	}
-	o.mu.Lock()
-	if time.Since(s.began) > o.c.b.scaled(linkHeld) {
-		o.closes = 0
-	}
-	o.closes++
-	if o.closes >= closesSuspect && o.single == 0 {
-		o.single = singleHeld
-		clear(o.blame)
-	}
-	var guilty uint64
-	for seq, n := range o.blame {
-		if n >= 2 {
-			guilty = seq
-			delete(o.blame, seq)
-			o.closes, o.single = 0, 0
-		}
-	}
-	o.mu.Unlock()
-	if guilty != 0 {
-		o.condemn(guilty)
-	}
-}
-
-// condemn gives up the record that closes the link, and rests its topic.
-func (o *orderedLane) condemn(seq uint64) {
-	recs, err := o.queue.Peek(context.Background(), seq-1, 1)
-	if err != nil || len(recs) == 0 || recs[0].Seq != seq {
-		return
-	}
-	p, err := mappings.ReadPoint(recs[0].Data)
-	if err != nil {
-		return
-	}
-	o.c.blocked.block(p.Name, time.Now().Add(o.c.b.scaled(refusedPause)))
-	o.giveUp(seq, &p, fmt.Sprintf("%s closes the connection at topic %s: the credential may be Subscribe Only", o.c.title, p.Name))
 }
 
 // notice is for platforms that tell about topics by message; plain MQTT answers in its own packets.
