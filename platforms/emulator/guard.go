@@ -18,7 +18,7 @@ func (g *guard) ID() string { return "guard" }
 
 func (g *guard) Provides(b byte) bool {
 	switch b {
-	case mochi.OnConnect, mochi.OnSessionEstablish, mochi.OnPacketRead, mochi.OnPacketEncode:
+	case mochi.OnConnect, mochi.OnSessionEstablish, mochi.OnSessionEstablished, mochi.OnPacketRead, mochi.OnPacketEncode:
 		return true
 	}
 	return false
@@ -47,6 +47,14 @@ func (g *guard) OnSessionEstablish(cl *mochi.Client, _ packets.Packet) {
 		g.broker.Kick(older, packets.ErrSessionTakenOver)
 	}
 	<-c.done
+}
+
+// OnSessionEstablished takes away the client's quota of unconfirmed messages. Mochi keeps it in a way that gets messages
+// out of order, and after each packet of a client it takes one lock twice to look for messages that the quota holds back:
+// with a publish at the same moment the broker stands still for ever. Like an older Mosquitto, the emulators then send
+// more than the client's Receive Maximum when nothing is confirmed; what clients may send is still counted.
+func (g *guard) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
+	cl.State.Inflight.ResetSendQuota(-1)
 }
 
 // Mochi keeps the packet identifiers of both directions in one map, so that a client's PUBLISH 5 wipes out the broker's
