@@ -157,12 +157,19 @@ func (b *Bridge) stop() {
 	for _, c := range b.order {
 		if n := c.waiting(); n > 0 {
 			c.tally.add(fateDropped, "not sent before the stop", n)
-			b.log.Warn(fmt.Sprintf("%s: %d readings could not be sent before the stop", c.name, n))
+			b.log.Warn(fmt.Sprintf("%s: %s could not be sent before the stop", c.name, readings(n)))
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime-sendTime-500*time.Millisecond)
 	defer cancel()
 	b.local.farewell(ctx)
+}
+
+func readings(n int) string {
+	if n == 1 {
+		return "1 reading"
+	}
+	return fmt.Sprintf("%d readings", n)
 }
 
 // drained says whether a stop need not wait: nothing is left that could be sent now.
@@ -199,6 +206,8 @@ type account struct {
 	mu     sync.Mutex
 	logins *logins
 	pacers map[string]*pacer
+	// perMinute is the account's real budget, where it was asked and is lower than the plan's; else 0.
+	perMinute int
 	// names are the addresses in use (feeds), where a platform bounds them.
 	names map[string]bool
 	// active counts the addresses of each lane that send, for fair shares over tables.
@@ -242,6 +251,9 @@ func (a *account) pacer(lane string, l platforms.Limits, scale float64) *pacer {
 	p := a.pacers[lane]
 	if p == nil {
 		p = newPacer(l, scale, time.Now())
+		if a.perMinute > 0 {
+			p.setPerMinute(a.perMinute)
+		}
 		a.pacers[lane] = p
 	}
 	return p

@@ -93,6 +93,7 @@ func (l *budgetLane) finish(now time.Time) {
 }
 
 func (l *budgetLane) run(ctx context.Context) {
+	defer l.end()
 	for ctx.Err() == nil {
 		now := time.Now()
 		at := l.tend(now)
@@ -114,6 +115,19 @@ func (l *budgetLane) run(ctx context.Context) {
 			waitAny(ctx, nil, s.ctx.Done(), slot)
 		}
 	}
+}
+
+// end counts, at a stop, what the cloud has acknowledged and not complained about so far.
+func (l *budgetLane) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.trials {
+		if !t.acked.IsZero() {
+			l.c.count(&t.point, fateConfirmed, "")
+			l.settle(t.seq)
+		}
+	}
+	l.trials = nil
 }
 
 // tend closes intervals, confirms what nobody complained about in time, and takes back what a lost link leaves open. It
@@ -369,8 +383,11 @@ func (l *budgetLane) waiting() int {
 	defer l.mu.Unlock()
 	n := l.latest.len() + l.sampler.len() + l.queue.Stats().Records
 	for _, t := range l.trials {
-		if t.seq == 0 {
+		switch {
+		case t.seq == 0 && t.acked.IsZero():
 			n++
+		case t.seq != 0 && !t.acked.IsZero():
+			n-- // The queue still counts it, and the cloud has it.
 		}
 	}
 	return n

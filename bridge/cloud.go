@@ -97,9 +97,9 @@ func newCloud(b *Bridge, cfg *Cloud) (*cloud, error) {
 		c.kept = c.kept && d.MaxAge == 0
 	}
 	c.kept = c.kept && len(c.downs) > 0
+	c.http.init(b, c)
 	o, overMQTT := cfg.Platform.Session()
 	if !overMQTT {
-		c.http.init(b, c)
 		return c, nil
 	}
 	c.prepare(o)
@@ -334,7 +334,10 @@ func (c *cloud) ready(ctx context.Context, s *mqtt.Session) error {
 			}
 		}
 	}
-	c.ask.Do(func() { c.restore(ctx, s) })
+	c.ask.Do(func() {
+		c.restore(ctx, s)
+		c.wg.Go(func() { c.askBudget(c.run) })
+	})
 	return nil
 }
 

@@ -32,15 +32,17 @@ func (c *cloud) receive(in *mqtt.Inbound) {
 	in.Ack()
 }
 
-// slowDown obeys a cloud that asks for a pause. Its times are real: they are not the engine's to scale.
+// slowDown obeys a cloud that asks for a pause.
 func (c *cloud) slowDown(ev *platforms.Event, now time.Time) {
+	told := ev.For
+	ev.For = c.b.scaled(told)
 	until := now.Add(ev.For)
 	why := fmt.Sprintf("%s asks to slow down", c.title)
 	if ev.Banned {
 		why = fmt.Sprintf("%s has banned the account for a while (%s)", c.title, ev.Why)
 	}
 	c.tally.add(fateRetried, why, 1)
-	c.b.log.Warn(fmt.Sprintf("%s: %s: waiting %d s", c.name, why, int(ev.For.Seconds()+0.5)))
+	c.b.log.Warn(fmt.Sprintf("%s: %s: waiting %d s", c.name, why, int(told.Seconds()+0.5)))
 	c.link.slowDown(until, why, ev.Banned)
 	for _, ln := range c.all() {
 		ln.notice(*ev, now)

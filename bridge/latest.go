@@ -41,33 +41,10 @@ type latestEntry struct {
 	gapped bool
 	// newest is the arrival of the newest point that was put in, so that an older one is not put back over it.
 	newest time.Time
-	// admitted entries are never forgotten: the cloud has created their place.
-	admitted bool
 }
 
 func newLatest(scale float64) *latest {
 	return &latest{span: scaleTime(activeSpan, scale), entries: make(map[string]*latestEntry)}
-}
-
-// admit says whether an address may be used, where the account has at most that many; zero is no limit. Addresses that
-// were admitted stay so.
-func (l *latest) admit(name string, most int) bool {
-	if e := l.entries[name]; e != nil && e.admitted {
-		return true
-	}
-	if most > 0 {
-		n := 0
-		for _, e := range l.entries {
-			if e.admitted {
-				n++
-			}
-		}
-		if n >= most {
-			return false
-		}
-	}
-	l.entry(name).admitted = true
-	return true
 }
 
 func (l *latest) entry(name string) *latestEntry {
@@ -186,15 +163,15 @@ func (l *latest) sent(name string, now time.Time) {
 	}
 }
 
-// active is the number of addresses among which the budget is shared now. It forgets what is not active and was never
-// admitted, so that topics which come and go take no memory for ever.
+// active is the number of addresses among which the budget is shared now. It forgets what is not active, so that
+// topics which come and go take no memory for ever.
 func (l *latest) active(now time.Time) int {
 	n := 0
 	for name, e := range l.entries {
 		switch {
 		case e.held || now.Sub(e.heard) <= l.span || now.Sub(e.last) <= l.span:
 			n++
-		case !e.admitted:
+		default:
 			delete(l.entries, name)
 		}
 	}

@@ -133,27 +133,6 @@ func TestLatestPutBack(t *testing.T) {
 	}
 }
 
-func TestLatestAdmit(t *testing.T) {
-	l := newLatest(1)
-	for i := range 10 {
-		if !l.admit(fmt.Sprint("feed", i), 10) {
-			t.Fatalf("feed %d of 10 is refused", i)
-		}
-	}
-	if l.admit("eleventh", 10) {
-		t.Error("the eleventh feed is taken")
-	}
-	if l.active(at(3600)) != 0 {
-		t.Error("admitted feeds that never spoke count as active")
-	}
-	if !l.admit("feed3", 10) || l.admit("eleventh", 10) {
-		t.Error("who is admitted changed with time")
-	}
-	if !l.admit("eleventh", 0) {
-		t.Error("refused though there is no limit")
-	}
-}
-
 func TestLatestActive(t *testing.T) {
 	l := newLatest(0.1) // the span is a minute
 	l.put(reading("a", 0, 1), at(0))

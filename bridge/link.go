@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,8 +73,9 @@ type link struct {
 	fellBack time.Time
 	early    int // closes before CONNACK in a row, in MQTT 5
 	lastErr  string
-	holdOff  time.Time // no attempt before: a ban
-	slow     time.Time // throttled until, while the session is up
+	holdOff  time.Time   // no attempt before: a ban
+	told     []time.Time // when the far side told us to wait longer each time, in the last hour
+	slow     time.Time   // throttled until, while the session is up
 	slowWhy  string
 	filling  bool // history is going out
 }
@@ -239,7 +241,7 @@ func (l *link) failed(err error) time.Duration {
 	if l.fallBack(err, f.verdict.Cause) {
 		return 0
 	}
-	l.retry.after(f.verdict.After)
+	l.retry.after(l.growing(f.verdict))
 	wait := l.retry.next(f.cause)
 	state := stateOffline
 	if f.refused {
@@ -263,6 +265,17 @@ func (l *link) failed(err error) time.Duration {
 	}
 	l.log.Log(context.Background(), level, fmt.Sprintf("%s: %s: next attempt %s", l.name, f.words, inWords(time.Until(at))))
 	return wait
+}
+
+// growing is how long the far side wants us to wait: some want n times as long for the n-th time in an hour.
+func (l *link) growing(v platforms.Verdict) time.Duration {
+	if v.UpTo == 0 {
+		return v.After
+	}
+	now := time.Now()
+	l.told = slices.DeleteFunc(l.told, func(t time.Time) bool { return now.Sub(t) > time.Hour })
+	l.told = append(l.told, now)
+	return min(time.Duration(len(l.told))*v.After, v.UpTo)
 }
 
 // fallBack decides whether the next attempt speaks 3.1.1, at once.

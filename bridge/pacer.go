@@ -37,10 +37,24 @@ type pacerState struct {
 // newPacer makes a pacer that has spent nothing. scale shortens all times, the platform's and the margins alike.
 func newPacer(l platforms.Limits, scale float64, _ time.Time) *pacer {
 	p := &pacer{points: slidingWindow{length: scaleTime(pacedMinute, scale), most: l.PerMinute}}
-	if l.Interval > 0 {
-		p.shortest = scaleTime(max(l.Interval+l.Interval/20, l.Interval+intervalMargin), scale)
-	}
+	p.shortest = scaleTime(Paced(l.Interval), scale)
 	return p
+}
+
+// FairShare is how often each of so many addresses gets its turn where an account has so many points a minute.
+func FairShare(addresses, perMinute int) time.Duration {
+	if perMinute <= 0 {
+		return 0
+	}
+	return time.Duration(addresses) * pacedMinute / time.Duration(perMinute)
+}
+
+// Paced is how far apart the bridge keeps two deliveries where a platform allows one in each limit; zero is no limit.
+func Paced(limit time.Duration) time.Duration {
+	if limit <= 0 {
+		return 0
+	}
+	return max(limit+limit/20, limit+intervalMargin)
 }
 
 // scaleTime multiplies a duration, for tests that shorten everything.

@@ -238,3 +238,16 @@ func BenchmarkPacer(b *testing.B) {
 		p.take(now, 1)
 	}
 }
+
+func TestPaced(t *testing.T) {
+	for limit, want := range map[time.Duration]time.Duration{
+		0: 0, time.Second: 1700 * time.Millisecond, 15 * time.Second: 15*time.Second + 750*time.Millisecond, 20 * time.Second: 21 * time.Second,
+	} {
+		if got := Paced(limit); got != want {
+			t.Errorf("Paced(%v) = %v, want %v", limit, got, want)
+		}
+	}
+	if got := FairShare(10, 30); got != 21*time.Second {
+		t.Errorf("ten feeds on thirty points a minute: each every %v, want 21 s", got)
+	}
+}

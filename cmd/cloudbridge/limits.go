@@ -8,20 +8,6 @@ import (
 	"cloudbridge/platforms"
 )
 
-// margin is what the bridge keeps from a platform's limit: 5 %, and 0.7 s at the least.
-const (
-	marginShare = 0.05
-	marginLeast = 700 * time.Millisecond
-)
-
-// paced is the time that the bridge leaves between two deliveries where the platform asks for limit.
-func paced(limit time.Duration) time.Duration {
-	if limit == 0 {
-		return 0
-	}
-	return limit + max(time.Duration(float64(limit)*marginShare), marginLeast)
-}
-
 // howOften says for people how often readings of a rule go up, and why not more often.
 func howOften(cfg *bridge.Config, u *bridge.Uplink) string {
 	cl := cloudOf(cfg, u)
@@ -42,7 +28,7 @@ func pace(cfg *bridge.Config, u *bridge.Uplink, p platforms.Platform) string {
 	l := p.Limits()
 	switch {
 	case l.Kind == platforms.Rows && l.Interval > 0:
-		return fmt.Sprintf("at most one row every %s%s", span(max(paced(l.Interval), u.Every)), aggregate(u, " of the readings"))
+		return fmt.Sprintf("at most one row every %s%s", span(max(bridge.Paced(l.Interval), u.Every)), aggregate(u, " of the readings"))
 	case l.Kind == platforms.Budgeted && l.PerMinute > 0 && u.Keep == "all":
 		return fmt.Sprintf("every reading, %d points a minute for the whole account", l.PerMinute)
 	case l.Kind == platforms.Budgeted && l.PerMinute > 0:
@@ -54,7 +40,7 @@ func pace(cfg *bridge.Config, u *bridge.Uplink, p platforms.Platform) string {
 		if n == 1 {
 			share = "feed has"
 		}
-		each := paced(time.Minute / time.Duration(l.PerMinute) * time.Duration(n))
+		each := bridge.FairShare(n, l.PerMinute)
 		return fmt.Sprintf("about every %s%s (%d %s %d points a minute)", span(max(each.Round(100*time.Millisecond), u.Every)),
 			aggregate(u, " of the readings"), n, share, l.PerMinute)
 	case u.Every > 0:

@@ -45,20 +45,6 @@ func TestSpan(t *testing.T) {
 	}
 }
 
-func TestPaced(t *testing.T) {
-	tests := []struct{ limit, want time.Duration }{
-		{0, 0},
-		{time.Second, 1700 * time.Millisecond},
-		{15 * time.Second, 15750 * time.Millisecond},
-		{20 * time.Second, 21 * time.Second},
-	}
-	for _, tt := range tests {
-		if got := paced(tt.limit); got != tt.want {
-			t.Errorf("paced(%v) = %v, want %v", tt.limit, got, tt.want)
-		}
-	}
-}
-
 func TestNearest(t *testing.T) {
 	patterns := []string{"iot/{device}/humidity", "iot/{device}/temp", "/sensors/temperature", "home/{rest...}"}
 	tests := []struct{ topic, want string }{

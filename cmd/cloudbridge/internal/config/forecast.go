@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"cloudbridge/bridge"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
 )
@@ -59,10 +60,6 @@ func (l *loader) forecastIdle() {
 		}
 	}
 }
-
-// paced is how far apart the engine keeps two deliveries where a platform allows one each d: a margin of 5 %, and not less
-// than 0.7 s.
-func paced(d time.Duration) time.Duration { return max(d+d/20, d+700*time.Millisecond) }
 
 // named is one place that uplinks write to: its name at the cloud, and the rule that names it first.
 type named struct {
@@ -142,7 +139,7 @@ func (l *loader) forecastBudget(c *cloud, lim platforms.Limits) {
 			len(list), c.name, lim.MaxAddresses, strings.Join(over, ", ")), "use fewer, or set max_feeds if your plan has more")
 	}
 	feeds := max(len(list), 1)
-	fair := paced(time.Minute * time.Duration(feeds) / time.Duration(lim.PerMinute))
+	fair := bridge.FairShare(feeds, lim.PerMinute)
 	about := "each about every " + short(fair)
 	if open {
 		about += ", and longer with each feed that a capture adds"
@@ -189,7 +186,7 @@ func (u *uplink) places() int {
 // forecastRows is for a cloud that takes one row in an interval and so many a year.
 func (l *loader) forecastRows(c *cloud, lim platforms.Limits) {
 	list, open := l.namesOf(c)
-	least := paced(lim.Interval)
+	least := bridge.Paced(lim.Interval)
 	const year = 365 * 24 * time.Hour
 	rows := 0.0
 	for _, n := range list {

@@ -154,16 +154,6 @@ func TestOneKey(t *testing.T) {
 	}
 }
 
-func TestPaced(t *testing.T) {
-	for in, want := range map[time.Duration]time.Duration{
-		15 * time.Second: 15*time.Second + 750*time.Millisecond, time.Second: 1700 * time.Millisecond, 20 * time.Second: 21 * time.Second,
-	} {
-		if got := paced(in); got != want {
-			t.Errorf("paced(%v) = %v, want %v", in, got, want)
-		}
-	}
-}
-
 func TestShort(t *testing.T) {
 	for in, want := range map[time.Duration]string{
 		5 * time.Minute: "5m", time.Hour: "1h", 15 * time.Second: "15s", 15750 * time.Millisecond: "15.8s", 90 * time.Second: "1m30s",
