@@ -76,16 +76,6 @@ func (l *lab) up(local, cloud string, set func(place any), more ...func(*Uplink)
 	return l
 }
 
-// value gives an uplink an expression.
-func (l *lab) value(src string) func(*Uplink) {
-	return func(u *Uplink) {
-		l.t.Helper()
-		e, err := mappings.Scope{Bridge: l.cfg.Name, Names: u.Local.Names()}.Expr(src, mappings.WantAny)
-		l.must(err)
-		u.Value = e
-	}
-}
-
 // down adds a downlink with QoS 1 and the usual max_age; more changes it.
 func (l *lab) down(cloud string, set func(place any), local string, more ...func(*Downlink)) *lab {
 	l.t.Helper()
