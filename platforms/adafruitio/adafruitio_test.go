@@ -327,6 +327,22 @@ func TestDecode(t *testing.T) {
 	golden(t, "decode.golden", b.String())
 }
 
+// A message that costs more than a minute's budget would be refused for ever, and each try counts towards a ban.
+func TestGroupWithinTheBudget(t *testing.T) {
+	p := alice(t, func(c *Cloud) { c.PointsPerMinute, c.MaxFeeds = 3, 50 })
+	pt := point("group/station", text(`{"a":1,"b":2,"c":3,"d":4,"e":5}`))
+	got, err := p.Encode([]mappings.Point{pt})
+	if err != nil || len(got) != 1 {
+		t.Fatalf("%d deliveries, %v", len(got), err)
+	}
+	if d := got[0]; d.Cost != 3 || string(d.Message.Payload) != `{"feeds":{"a":"1","b":"2","c":"3"}}` || len(d.Left) != 2 {
+		t.Errorf("cost %d, payload %s, left %q", d.Cost, d.Message.Payload, d.Left)
+	}
+	if fills := p.Fills(pt); len(fills) != 3 {
+		t.Errorf("fills %q, and what is left out fills nothing", fills)
+	}
+}
+
 // Whatever is sent must be recognised when it comes back, feed by feed and as a group.
 func TestEchoes(t *testing.T) {
 	p := alice(t)

@@ -52,7 +52,7 @@ func (p *Platform) encode(pt *mappings.Point) (platforms.Delivery, error) {
 		d.Left = append(d.Left, err.Error())
 	}
 	if group, ok := strings.CutPrefix(pt.Name, groupPrefix); ok {
-		feeds, left, err := readGroup(text)
+		feeds, left, err := readGroup(text, p.plan.points)
 		if err != nil {
 			return platforms.Delivery{}, fmt.Errorf("group %s: %w", group, err)
 		}
@@ -92,7 +92,7 @@ func (p *Platform) Fills(pt mappings.Point) []string {
 	if err != nil {
 		return nil
 	}
-	feeds, _, err := readGroup(text)
+	feeds, _, err := readGroup(text, p.plan.points)
 	if err != nil {
 		return nil // Nothing will be written; Encode says why.
 	}
@@ -216,8 +216,9 @@ func valuePayload(text string, at *position) []byte {
 type pair struct{ key, text string }
 
 // readGroup reads the value of a rule for a group: an object of feeds and values. What cannot be a feed, or a value, is
-// left out and told of; an error means that nothing is left.
-func readGroup(text string) (feeds []pair, left []string, err error) {
+// left out and told of; an error means that nothing is left. So is what is more than most, the points of a whole minute:
+// Adafruit IO would never take such a message, and locks the account of whoever tries it again and again.
+func readGroup(text string, most int) (feeds []pair, left []string, err error) {
 	if !gjson.Valid(text) || !gjson.Parse(text).IsObject() {
 		return nil, nil, fmt.Errorf("the value must be a JSON object of feeds and values, as {\"temp\": 27}, and is %q", cut(text))
 	}
@@ -232,6 +233,9 @@ func readGroup(text string) (feeds []pair, left []string, err error) {
 		}
 		if other, ok := known[f.key]; err == nil && ok {
 			err = fmt.Errorf("it is the same feed as %q, %s", other, f.key)
+		}
+		if err == nil && len(feeds) == most {
+			err = fmt.Errorf("one message can fill %d feeds, the points of a minute of this account: write a second rule for the rest", most)
 		}
 		if err != nil {
 			left = append(left, fmt.Sprintf("%q: %v", cut(name.String()), err))
