@@ -69,6 +69,24 @@ func fitForProxy(s string) bool {
 	return err == nil && u.Hostname() != "" && (u.Scheme == "http" || u.Scheme == "socks5" || u.Scheme == "socks5h")
 }
 
+// CheckAPI blames api_url for what cannot be the address of a REST side. What stands there is not repeated where it may
+// hold a password. The example is of one that can.
+func CheckAPI(address, example string) error {
+	fault := func(format string, args ...any) error {
+		return &KeyError{Key: "api_url", Text: fmt.Sprintf(format, args...), Hint: "leave it out, or write an address such as " + example}
+	}
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Hostname() == "":
+		return fault("that is not the address of a server")
+	case u.User != nil:
+		return fault("a user name or password inside the address would end up in logs")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return fault("%s:// is not a way to a REST service", u.Scheme)
+	}
+	return nil
+}
+
 // blamed names the key of a fault that has none yet.
 func blamed(key string, err error) error {
 	if e, ok := err.(*KeyError); ok && e.Key == "" {

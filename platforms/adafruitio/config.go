@@ -74,6 +74,11 @@ func open(cloud any) (platforms.Platform, error) {
 	session, faults := c.Session("mqtts")
 	problems = append(problems, faults...)
 	checkConnection(c, &session, blame)
+	if c.APIURL != "" {
+		if err := platforms.CheckAPI(c.APIURL, defaultAPI); err != nil {
+			problems = append(problems, err)
+		}
+	}
 	chosen, ok := plans[c.Plan]
 	if !ok {
 		blame("plan", fmt.Sprintf("there is no plan %q", c.Plan),
@@ -124,11 +129,6 @@ func checkConnection(c *Cloud, o *mqtt.Options, blame func(key, text, hint strin
 	}
 	if o.KeepAlive > maxKeepAlive {
 		blame("keepalive", fmt.Sprintf("%v is too long", o.KeepAlive), `Adafruit IO drops who is silent for 5 minutes: write "60s"`)
-	}
-	if c.APIURL != "" {
-		if u, err := url.Parse(c.APIURL); err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-			blame("api_url", fmt.Sprintf("%q is not an address of a REST side", c.APIURL), "leave it out, or write "+defaultAPI)
-		}
 	}
 	// Adafruit IO documents no kept session, and whoever takes a client id that is in use ends the other connection. A
 	// will must be a feed, and one that is not locks the account: there is none.

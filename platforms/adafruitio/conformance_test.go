@@ -31,9 +31,10 @@ func TestConformance(t *testing.T) {
 		Broken: func() any {
 			c := Kind.NewCloud().(*Cloud)
 			c.URL, c.Username, c.Key, c.Plan = "mqtts://alice:"+key+"@io.adafruit.com", "", mqtt.Secret(key+" "+key), "pro"
+			c.APIURL = "https://alice:" + key + "@io.adafruit.com/api/v2"
 			return c
 		},
-		BrokenKeys: []string{"url", "username", "key", "plan"},
+		BrokenKeys: []string{"url", "username", "key", "plan", "api_url"},
 		Scope:      mappings.Scope{Bridge: "lab1", Names: []string{"device"}},
 		Places: []any{
 			&Place{Feed: "lights"}, &Place{Feed: "{device}-status"}, &Place{Group: "{device}"}, &Place{Group: "g", Feed: "{device}", Lat: 1.0, Lon: "2"},

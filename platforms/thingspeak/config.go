@@ -143,25 +143,12 @@ func (c *Cloud) checkAddresses(f *faults) mqtt.Options {
 	// ThingSpeak's pages speak of MQTT 3.1.1 alone; and a will or a kept session is answered with a refusal.
 	o.Protocol, o.CleanStart = mqtt.V311, true
 	o.Username, o.Password = c.Username, c.Password
-	checkAPI(f, c.APIURL)
+	f.keep(platforms.CheckAPI(c.APIURL, DefaultAPIURL))
 	if c.legacy() && c.Via == "rest" && c.ownAPIURL() == "" {
 		f.add("api_url", `write api_url = "http://..." with the address of your ThingSpeak server`,
 			`style = "legacy" with via = "rest" needs the address of your server`)
 	}
 	return o
-}
-
-func checkAPI(f *faults, address string) {
-	const hint = `write api_url = "https://host", with the host in place of host`
-	u, err := url.Parse(address)
-	switch {
-	case err != nil || u.Host == "":
-		f.add("api_url", hint, "that is not the address of a server")
-	case u.User != nil:
-		f.add("api_url", hint, "a user name or password inside the address would end up in logs")
-	case u.Scheme != "https" && u.Scheme != "http":
-		f.add("api_url", hint, "%s:// is not a way to a REST service", u.Scheme)
-	}
 }
 
 func (c *Cloud) checkChannels(f *faults) {
