@@ -114,7 +114,7 @@ func TestDocsConditions(t *testing.T) {
 			continue
 		}
 		r := &reading{}
-		r.start("a", []byte(code(row[0])), noon)
+		r.start("a", []byte(code(row[0])), nil, noon)
 		ok, err := e.truth(r)
 		if err != nil || ok != (row[2] == "yes") {
 			t.Errorf("%v: %v, %v", row, ok, err)
@@ -130,7 +130,7 @@ func TestDocsTime(t *testing.T) {
 			continue
 		}
 		r := &reading{}
-		r.start("a", []byte(code(row[0])), noon)
+		r.start("a", []byte(code(row[0])), nil, noon)
 		at, _ := e.stamp(r)
 		got := at.UTC().Format("2006-01-02 15:04:05.999")
 		if at.Equal(noon) {

@@ -25,7 +25,7 @@ type Explanation struct {
 func (t *Table) Explain(m *mqtt.Message, now time.Time) []Explanation {
 	var all []Explanation
 	rd := &reading{bridge: t.bridge}
-	rd.start(m.Topic, m.Payload, now)
+	rd.start(m.Topic, m.Payload, m.Properties, now)
 	for rule := range t.up {
 		u, e, r := &t.up[rule], Explanation{Rule: rule}, Result{}
 		if e.match(rd, u.Local, m.Topic) {
@@ -42,7 +42,7 @@ func (t *Table) Explain(m *mqtt.Message, now time.Time) []Explanation {
 func (t *Table) ExplainDown(c *Command, now time.Time) []Explanation {
 	var all []Explanation
 	rd := &reading{bridge: t.bridge}
-	rd.start(c.Address.Name, c.Payload, now)
+	rd.start(c.Address.Name, c.Payload, c.Properties, now)
 	for rule := range t.down {
 		d, e, r := &t.down[rule], Explanation{Rule: rule}, Result{}
 		switch {

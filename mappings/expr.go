@@ -212,7 +212,7 @@ func (e *Expr) value(r *reading) (Value, error) {
 }
 
 // stamp evaluates the expression as the reading's time. A reading is worth keeping when its time cannot be read: it gets
-// the time of arrival, and a note that says so.
+// the time of arrival, and a note that says so. Where the expression finds none it is the time that the message tells.
 func (e *Expr) stamp(r *reading) (at time.Time, note string) {
 	if e.program == nil {
 		return readTime(e.fixed.Float, r.arrived)
@@ -220,6 +220,9 @@ func (e *Expr) stamp(r *reading) (at time.Time, note string) {
 	x, err := e.run(r)
 	if err != nil {
 		return r.arrived, "the time cannot be read: " + err.Error() + "; the time of arrival is taken"
+	}
+	if x == nil {
+		return r.made, r.note
 	}
 	return readTime(x, r.arrived)
 }

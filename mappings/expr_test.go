@@ -16,7 +16,7 @@ func evaluate(t testing.TB, src, payload string) (string, error) {
 		t.Fatalf("%s: %v", src, err)
 	}
 	r := &reading{bridge: "lab1"}
-	r.start("iot/pico/lab", []byte(payload), noon)
+	r.start("iot/pico/lab", []byte(payload), nil, noon)
 	r.values = append(r.values, "pico", "lab", "iot/pico/lab")
 	v, err := e.value(r)
 	if err != nil {

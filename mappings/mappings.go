@@ -42,6 +42,9 @@ type Point struct {
 	// Time is the reading's own time, or Arrived where it has none.
 	Time    time.Time
 	Arrived time.Time
+	// Late is for whoever sends the point to set, when that is long after its Time: an MQTT cloud, which would take it for
+	// new, is then told the time. No record holds it.
+	Late bool
 	QoS     byte
 	Retain  bool
 	// Properties pass through to MQTT clouds.
@@ -138,7 +141,7 @@ type Problem struct {
 	Err  error
 }
 
-// Note says that a reading's own time was replaced by the time of arrival.
+// Note says that a message's own time was replaced by the time of arrival.
 type Note struct {
 	Rule int
 	Text string
@@ -157,4 +160,7 @@ type Result struct {
 type Publish struct {
 	Rule    int
 	Message mqtt.Message
+	// Made is when the command was made, where its sender tells (TimeProperty), so that an old one is known as old; zero
+	// where nobody knows.
+	Made time.Time
 }

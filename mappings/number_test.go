@@ -147,7 +147,7 @@ func FuzzPayload(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		r := &reading{bridge: "lab1"}
-		r.start("a/b", payload, noon)
+		r.start("a/b", payload, nil, noon)
 		r.values = append(r.values, "b", "a/b")
 		for _, e := range exprs {
 			v, err := e.value(r)
@@ -200,7 +200,7 @@ func FuzzExpr(f *testing.F) {
 				continue
 			}
 			r := &reading{bridge: "lab1"}
-			r.start("a/b", []byte(payload), noon)
+			r.start("a/b", []byte(payload), nil, noon)
 			r.values = append(r.values, "b", "a/b")
 			_, _ = e.value(r)
 			_, _ = e.truth(r)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/expr-lang/expr/vm"
 	"github.com/tidwall/gjson"
+
+	"cloudbridge/internal/mqtt"
 )
 
 // reading is one message while rules look at it: what expressions see, worked out when it is first asked for and at most
@@ -18,8 +20,11 @@ type reading struct {
 	payload []byte
 	// values are the captures of the rule that runs, and the topic after them, as templates want them.
 	values []string
-	// arrived is now; at is the reading's own time, once it is known.
-	arrived, at time.Time
+	// arrived is now; made is the time that the message's properties tell, or arrived, with a note where they told one that
+	// cannot be right; at is the reading's own time, once it is known.
+	arrived, made, at time.Time
+	told              bool
+	note              string
 
 	textState, jsonState state
 	text                 string
@@ -39,15 +44,17 @@ const (
 )
 
 // start forgets the message before.
-func (r *reading) start(topic string, payload []byte, now time.Time) {
-	r.topic, r.payload, r.arrived, r.at = topic, payload, now, now
+func (r *reading) start(topic string, payload []byte, p *mqtt.Properties, now time.Time) {
+	r.topic, r.payload, r.arrived = topic, payload, now
+	r.made, r.told, r.note = made(p, now)
+	r.at = r.made
 	r.textState, r.jsonState, r.text, r.root = unknown, unknown, "", gjson.Result{}
 	r.values, r.matched, r.missing = r.values[:0], r.matched[:0], ""
 }
 
 // release drops what it holds of a message, so that a pooled reading keeps no payload alive.
 func (r *reading) release() {
-	r.start("", nil, time.Time{})
+	r.start("", nil, nil, time.Time{})
 	clear(r.values[:cap(r.values)])
 	clear(r.vm.Stack[:cap(r.vm.Stack)])
 }

@@ -132,7 +132,7 @@ func (t *Table) KeepIDs(old *Table) {
 func (t *Table) Up(m *mqtt.Message, ids []int, now time.Time, r *Result) {
 	r.reset()
 	rd := t.readings.Get().(*reading)
-	rd.start(m.Topic, m.Payload, now)
+	rd.start(m.Topic, m.Payload, m.Properties, now)
 	rd.matched = t.tree.find(m.Topic, 0, rd.matched)
 	sort.Ints(rd.matched)
 	for _, rule := range rd.matched {
@@ -195,7 +195,7 @@ func (u *Uplink) run(rule int, m *mqtt.Message, rd *reading, r *Result) {
 			return
 		}
 	}
-	rd.at = rd.arrived
+	rd.at = rd.made
 	if u.When != nil {
 		ok, err := u.When.truth(rd)
 		if err != nil {
@@ -207,11 +207,12 @@ func (u *Uplink) run(rule int, m *mqtt.Message, rd *reading, r *Result) {
 			return
 		}
 	}
+	note := rd.note
 	if u.Time != nil {
-		var note string
-		if rd.at, note = u.Time.stamp(rd); note != "" {
-			r.Notes = append(r.Notes, Note{rule, note})
-		}
+		rd.at, note = u.Time.stamp(rd) // What the rule says counts, whatever the properties tell.
+	}
+	if note != "" {
+		r.Notes = append(r.Notes, Note{rule, note})
 	}
 	parts, why := u.parts(rule, target, rd, r)
 	if parts == nil {
@@ -320,7 +321,7 @@ func because(what, why string) string {
 func (t *Table) Down(c *Command, now time.Time, r *Result) {
 	r.reset()
 	rd := t.readings.Get().(*reading)
-	rd.start(c.Address.Name, c.Payload, now)
+	rd.start(c.Address.Name, c.Payload, c.Properties, now)
 	for _, rule := range t.byCloud[c.Cloud] {
 		d := &t.down[rule]
 		if d.Source.Part == c.Address.Part && rd.match(d.Source.Name, c.Address.Name) {
@@ -360,9 +361,16 @@ func (d *Downlink) run(rule int, c *Command, rd *reading, r *Result) {
 		r.problem(rule, &keyError{"local", &evalError{shown(topic), errTopic.Error(), errTopic}})
 		return
 	}
-	r.Commands = append(r.Commands, Publish{Rule: rule, Message: mqtt.Message{
+	if rd.note != "" {
+		r.Notes = append(r.Notes, Note{rule, rd.note})
+	}
+	p := Publish{Rule: rule, Message: mqtt.Message{
 		Topic: topic, Payload: payload, QoS: d.QoS, Retain: d.Retain, Properties: c.Properties,
-	}})
+	}}
+	if rd.told {
+		p.Made = rd.made
+	}
+	r.Commands = append(r.Commands, p)
 }
 
 // payload is what the downlink publishes, a copy; why says that it publishes nothing.
