@@ -44,9 +44,9 @@ type Point struct {
 	Arrived time.Time
 	// Late is for whoever sends the point to set, when that is long after its Time: an MQTT cloud, which would take it for
 	// new, is then told the time. No record holds it.
-	Late bool
-	QoS     byte
-	Retain  bool
+	Late   bool
+	QoS    byte
+	Retain bool
 	// Properties pass through to MQTT clouds.
 	Properties *mqtt.Properties
 	// Local is the topic that it came from, for words.

@@ -66,6 +66,43 @@ type Filler interface {
 	Fills(p mappings.Point) []string
 }
 
+// Backfiller is the optional power of a platform that takes points of the past at their original time, over HTTP, and many
+// in one request. Where it cannot, history goes out as Encode has it.
+type Backfiller interface {
+	// History says how history goes out in a lane. ok is false where the lane has no such path (no write key).
+	History(lane string) (h HistoryLimits, ok bool)
+	// EncodeHistory makes one request of a prefix of the batch, at least one point; it is asked again for what is left. All
+	// are of one lane, the oldest first. With PerAddress the prefix ends before the first point of another address, so the
+	// batch is better of one. An error means that the first point can never be sent; others that cannot be are told of in
+	// Omitted. No points are an error. The same batch makes the same request, so where no answer came the same batch is what to
+	// send again: a cloud that tells its rows apart by their time then passes over those that it has.
+	EncodeHistory(batch []mappings.Point) (Delivery, error)
+}
+
+// HistoryLimits is what a platform allows for history, without any margin: the engine adds that.
+type HistoryLimits struct {
+	// MostPoints is the most points in one request.
+	MostPoints int
+	// Interval is the shortest time between two requests in one lane; zero is no limit. It is beside Limits.Interval.
+	Interval time.Duration
+	// CarriesLive is true where the newest point may ride in the request, as the last of the batch, at no cost of its own.
+	CarriesLive bool
+	// CostPerPoint is true where each point takes from Limits.PerMinute, so that history and live values share it.
+	CostPerPoint bool
+	// PerAddress is true where one request is for one address.
+	PerAddress bool
+}
+
+// Omission is what a delivery of history leaves out of one of its points.
+type Omission struct {
+	// Point is the point's place among those of the delivery.
+	Point int
+	// Whole is true where nothing of the point is left to send: the cloud would never take it.
+	Whole bool
+	// Why says what is left out, and why; in the words of Delivery.Left, or of an error of Encode's.
+	Why string
+}
+
 // Kind is a platform as the configuration knows it: one line of platforms/all.
 type Kind struct {
 	// Name is the value of the key platform.
@@ -199,6 +236,8 @@ type Delivery struct {
 	// Left says for each part of the points that this delivery leaves out because the cloud would not take it (a text
 	// that is too long) which it is and why; the rest of the row goes all the same.
 	Left []string
+	// Omitted says the same of a delivery that EncodeHistory made, by point.
+	Omitted []Omission
 }
 
 // Echo is a fingerprint of something that we sent.
@@ -255,6 +294,9 @@ type Reply struct {
 	// HTTP status, and the body of the response.
 	HTTPStatus int
 	Body       []byte
+	// History is true for the response to a delivery that EncodeHistory made. Where such a one is Refused and carries
+	// several points, one of them may be to blame for all: the engine halves it until it knows which.
+	History bool
 }
 
 // Outcome is what becomes of what was sent.

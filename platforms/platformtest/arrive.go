@@ -249,6 +249,17 @@ func publish(t *testing.T, p platforms.Platform, s *mqtt.Session, m *mqtt.Messag
 
 func request(t *testing.T, p platforms.Platform, r *platforms.Request) {
 	t.Helper()
+	confirmed(t, p, r, false)
+}
+
+func historyRequest(t *testing.T, p platforms.Platform, r *platforms.Request) {
+	t.Helper()
+	confirmed(t, p, r, true)
+}
+
+// confirmed makes a request, whose answer must be a confirmation.
+func confirmed(t *testing.T, p platforms.Platform, r *platforms.Request, history bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	q, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
@@ -267,7 +278,7 @@ func request(t *testing.T, p platforms.Platform, r *platforms.Request) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := p.Judge(platforms.Reply{HTTPStatus: a.StatusCode, Body: body}); v.Outcome != platforms.Confirmed {
+	if v := p.Judge(platforms.Reply{HTTPStatus: a.StatusCode, Body: body, History: history}); v.Outcome != platforms.Confirmed {
 		t.Fatalf("HTTP %d %s: %+v", a.StatusCode, body, v)
 	}
 }

@@ -49,6 +49,12 @@ type Case struct {
 	// Emulator, where its Start is set, is started with Options, and the first delivery of Points is sent to it.
 	Emulator emulator.Kind
 	Options  emulator.Options
+	// History are points of the past, of one lane and at least two, that all can be sent; of a Backfiller alone. The emulator is
+	// filled with them, under HistoryOptions where these set anything.
+	History        []mappings.Point
+	HistoryOptions emulator.Options
+	// Stored reads back what an emulator keeps for the Name of an address.
+	Stored func(e emulator.Emulator, name string) []mappings.Point
 }
 
 // Run runs the suite.
@@ -65,6 +71,7 @@ func Run(t *testing.T, c Case) {
 	t.Run("subscriptions", c.subscriptions)
 	t.Run("judge", c.judge)
 	t.Run("emulator", c.emulate)
+	t.Run("history", c.backfill)
 }
 
 // platform opens the table without faults.

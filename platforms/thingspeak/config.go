@@ -28,6 +28,8 @@ type Cloud struct {
 	Plan string `toml:"plan"`
 	// Interval overrides the plan's.
 	Interval time.Duration `toml:"interval"`
+	// BulkInterval overrides the 15 s between two requests that fill in history.
+	BulkInterval time.Duration `toml:"bulk_interval"`
 	// Via is "mqtt" or "rest"; empty is MQTT where there is an MQTT device.
 	Via string `toml:"via"`
 	// Style is empty, or "legacy" for the topics of before 2021 on a server of one's own.
@@ -119,17 +121,27 @@ func (c *Cloud) checkWords(f *faults) {
 	if strings.TrimPrefix(c.Protocol, "v") == "5" || c.Protocol == "5.0" {
 		f.add("protocol", "leave protocol out", "ThingSpeak speaks MQTT 3.1.1")
 	}
+	c.checkInterval(f, "interval", c.Interval, paidInterval, "rows")
+	c.checkInterval(f, "bulk_interval", c.BulkInterval, bulkInterval, "bulk updates")
+}
+
+// checkInterval holds an interval to what ThingSpeak takes. A server of one's own may take more.
+func (c *Cloud) checkInterval(f *faults, key string, given, least time.Duration, what string) {
 	switch {
-	case c.Interval < 0:
-		f.add("interval", `write a time such as interval = "20s"`, "%v is less than nothing", c.Interval)
-	case c.Interval > 0 && c.Interval < paidInterval && publicHost(c.APIURL) && !c.legacy():
-		f.add("interval", `write interval = "1s" at the least`, "%v is quicker than ThingSpeak takes rows on any plan (1s)",
-			c.Interval)
+	case given < 0:
+		f.add(key, fmt.Sprintf(`write a time such as %s = "20s"`, key), "%v is less than nothing", given)
+	case given > 0 && given < least && publicHost(c.APIURL) && !c.legacy():
+		f.add(key, fmt.Sprintf(`write %s = "%v" at the least`, key, least), "%v is quicker than ThingSpeak takes %s on any plan (%v)",
+			given, what, least)
 	}
 }
 
 func publicHost(address string) bool {
-	host := hostOf(address)
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	host := strings.ToLower(u.Hostname())
 	return host == "thingspeak.com" || strings.HasSuffix(host, ".thingspeak.com")
 }
 
@@ -237,6 +249,21 @@ func (c *Cloud) interval() time.Duration {
 		return paidInterval
 	}
 	return freeInterval
+}
+
+// bulkInterval is never shorter than the interval: a bulk update may count as a row too, which nobody tells.
+func (c *Cloud) bulkInterval() time.Duration {
+	if c.BulkInterval > 0 {
+		return max(c.BulkInterval, c.interval())
+	}
+	return max(bulkInterval, c.interval())
+}
+
+func (c *Cloud) bulkRows() int {
+	if c.Plan == "paid" {
+		return paidBulk
+	}
+	return freeBulk
 }
 
 func (c *Cloud) messages() int {

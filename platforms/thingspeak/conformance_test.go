@@ -1,11 +1,14 @@
 package thingspeak
 
 import (
+	"strconv"
 	"testing"
+	"time"
 
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
+	"cloudbridge/platforms/emulator"
 	"cloudbridge/platforms/platformtest"
 	"cloudbridge/platforms/thingspeak/thingspeaktest"
 )
@@ -14,6 +17,45 @@ const (
 	hiddenPassword = "hunter2password"
 	hiddenKey      = "HUNTER2WRITEKEY"
 )
+
+// past is a history with each kind of value, out of order at one place, and in another zone than ThingSpeak's.
+func past() []mappings.Point {
+	var all []mappings.Point
+	for i, parts := range [][]mappings.Part{
+		{part("field1", real(27.5)), part("field8", text("溫 & 濕 <\"\t"))},
+		{part("field1", raw("27.50")), part("status", text("ok")), part("lat", real(25.03)), part("long", real(-121.5)), part("elevation", whole(12))},
+		{part("field2", whole(9007199254740993)), part("field3", real(1e-7))},
+		{part("status", text("a status alone"))},
+	} {
+		p := point("1001", parts...)
+		p.Time = at.Truncate(time.Second).Add(time.Duration(i) * 15 * time.Second)
+		all = append(all, p)
+	}
+	all[2], all[3] = all[3], all[2]
+	return all
+}
+
+// stored is what the emulator keeps of a channel, in the names of points.
+func stored(e emulator.Emulator, channel string) (all []mappings.Point) {
+	id, err := strconv.ParseInt(channel, 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	for _, entry := range e.(*thingspeaktest.Cloud).Feed(id) {
+		p := mappings.Point{Name: channel, Time: entry.Created}
+		for name, value := range entry.Values {
+			switch name {
+			case "latitude":
+				name = "lat"
+			case "longitude":
+				name = "long"
+			}
+			p.Parts = append(p.Parts, part(name, text(value)))
+		}
+		all = append(all, p)
+	}
+	return all
+}
 
 func TestConformance(t *testing.T) {
 	for _, via := range []string{"mqtt", "rest"} {
@@ -58,7 +100,10 @@ func TestConformance(t *testing.T) {
 					}
 					return all
 				},
-				Emulator: thingspeaktest.Emulator,
+				Emulator:       thingspeaktest.Emulator,
+				History:        past(),
+				HistoryOptions: emulator.Options{Set: map[string]string{"bulk_delay": "1ms"}},
+				Stored:         stored,
 			})
 		})
 	}

@@ -15,6 +15,10 @@ import (
 	"cloudbridge/platforms"
 )
 
+// stampLayout is how times are written, over every path: in whole seconds, for ThingSpeak knows the rows of a channel by them,
+// and a row that comes once live and once as history must be known as one.
+const stampLayout = "2006-01-02T15:04:05Z"
+
 // row is what of a point ThingSpeak will take.
 type row struct {
 	// texts are the values in the order of partNames; empty is none.
@@ -37,12 +41,8 @@ func (p *Platform) Encode(batch []mappings.Point) ([]platforms.Delivery, error) 
 	}
 	r := compose(pt.Parts)
 	form := r.form(pt.Time)
-	if !r.plots() {
-		why := "the row has neither a field nor a status"
-		if len(r.left) > 0 {
-			why = strings.Join(r.left, "; ")
-		}
-		return nil, fmt.Errorf("channel %s: %s", pt.Name, why)
+	if err := r.empty(pt.Name); err != nil {
+		return nil, err
 	}
 	d := platforms.Delivery{Points: 1, Echoes: r.echoes(pt.Name), Left: r.left}
 	if p.cloud.rowsOverREST() {
@@ -147,6 +147,17 @@ func (r *row) plots() bool {
 	return false
 }
 
+// empty is the error of a row that can never go.
+func (r *row) empty(channel string) error {
+	switch {
+	case r.plots():
+		return nil
+	case len(r.left) > 0:
+		return fmt.Errorf("channel %s: %s", channel, strings.Join(r.left, "; "))
+	}
+	return fmt.Errorf("channel %s: the row has neither a field nor a status", channel)
+}
+
 // onlyField gives the field of a row that has one field and nothing else.
 func (r *row) onlyField() (int, bool) {
 	found := -1
@@ -168,7 +179,7 @@ func (r *row) form(at time.Time) []byte {
 	if !at.IsZero() {
 		// ThingSpeak's own example is "2014-12-31 23:59:59", which leaves the time zone to the channel's settings. RFC 3339
 		// with Z is taken as well, means the same everywhere, and has no space to escape.
-		stamp = "created_at=" + at.UTC().Format("2006-01-02T15:04:05Z")
+		stamp = "created_at=" + at.UTC().Format(stampLayout)
 	}
 	form := make([]byte, 0, 256)
 	for i, text := range r.texts {

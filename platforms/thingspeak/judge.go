@@ -23,7 +23,11 @@ const (
 // licence, is worth another try later: what waits is not lost meanwhile.
 func (p *Platform) Judge(r platforms.Reply) platforms.Verdict {
 	if r.HTTPStatus != 0 {
-		return p.judgeHTTP(r.HTTPStatus, bytes.TrimSpace(r.Body))
+		v := p.judgeHTTP(r.HTTPStatus, bytes.TrimSpace(r.Body))
+		if r.History {
+			return p.ofHistory(v)
+		}
+		return v
 	}
 	switch r.Packet {
 	case mqtt.Connack:
@@ -106,6 +110,19 @@ func (p *Platform) judgeHTTP(status int, body []byte) platforms.Verdict {
 			"this channel too, or the plan is slower than %v", p.cloud.interval())
 	}
 	return refused(platforms.Unknown, "ThingSpeak refuses the row (HTTP %d%s)", status, said(body))
+}
+
+// ofHistory is the verdict on a bulk update: it has a longer interval than a row, and many rows to be at fault.
+func (p *Platform) ofHistory(v platforms.Verdict) platforms.Verdict {
+	switch v.Cause {
+	case platforms.SlowDown:
+		v.After = p.cloud.bulkInterval()
+		v.Why = fmt.Sprintf("too soon after the last history that was filled in: ThingSpeak takes some every %v, and something else "+
+			"may fill in this channel too", v.After)
+	case platforms.TooLarge:
+		v.Why = "these are more rows of history than ThingSpeak takes at once (HTTP 413)"
+	}
+	return v
 }
 
 // judgeSuccess looks into the body: ThingSpeak says 200 also to a row that it did not keep.

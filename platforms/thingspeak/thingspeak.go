@@ -43,6 +43,10 @@ const (
 	paidInterval = time.Second
 	freeMessages = 3_000_000
 	paidMessages = 33_000_000
+	// bulkInterval is between two bulk updates of a channel, on any plan, and these are the most rows of one.
+	bulkInterval = 15 * time.Second
+	freeBulk     = 960
+	paidBulk     = 14_400
 	// messageSize is the longest message in bytes.
 	messageSize = 3000
 	// textSize is the longest text of a field or of the status, in bytes before any escaping.
@@ -60,8 +64,9 @@ type Platform struct {
 }
 
 var (
-	_ platforms.Platform = (*Platform)(nil)
-	_ platforms.Warner   = (*Platform)(nil)
+	_ platforms.Platform   = (*Platform)(nil)
+	_ platforms.Warner     = (*Platform)(nil)
+	_ platforms.Backfiller = (*Platform)(nil)
 )
 
 // Format prints the account in every verb: package fmt would look past the type that hides a key inside an unexported field.
@@ -95,6 +100,9 @@ func (p *Platform) Limits() platforms.Limits {
 	}
 }
 
+// lanePrefix stands before the number of a channel in the name of its lane.
+const lanePrefix = "channel "
+
 // Lane is the channel: all its fields share one row and one limit.
 func (p *Platform) Lane(addr mappings.Address) (string, error) {
 	if err := checkChannel(addr.Name); err != nil {
@@ -104,7 +112,7 @@ func (p *Platform) Lane(addr mappings.Address) (string, error) {
 		return "", fmt.Errorf("channel %s: a ThingSpeak channel has no %q: it has field1 to field8, status, lat, long and "+
 			"elevation", addr.Name, addr.Part)
 	}
-	return "channel " + addr.Name, nil
+	return lanePrefix + addr.Name, nil
 }
 
 // Subscriptions are one topic per field, or the whole channel where a downlink names no field.

@@ -258,7 +258,7 @@ func (c *Cloud) readable(in *call) (*channel, error) {
 	return ch, nil
 }
 
-// feed is the latest entries of a channel.
+// feed is the latest entries of a channel, by their times.
 func (c *Cloud) feed(in *call) (any, error) {
 	ch, err := c.readable(in)
 	if err != nil {
@@ -280,7 +280,8 @@ func (c *Cloud) feed(in *call) (any, error) {
 			about[fieldName(i)] = fieldName(i)
 		}
 	}
-	entries := ch.entries[max(0, len(ch.entries)-min(results, keptEntries)):]
+	entries := ByTime(ch.entries)
+	entries = entries[max(0, len(entries)-min(results, keptEntries)):]
 	feeds := make([]json.RawMessage, len(entries))
 	for i, e := range entries {
 		feeds[i] = ch.json(e, false)
@@ -288,7 +289,8 @@ func (c *Cloud) feed(in *call) (any, error) {
 	return map[string]any{"channel": about, "feeds": feeds}, nil
 }
 
-// latest is the newest entry of a channel.
+// latest is the entry of a channel that came last, as the old open-source server has it; history may have filled in newer numbers
+// for older times.
 func (c *Cloud) latest(in *call) (any, error) {
 	ch, err := c.readable(in)
 	if err != nil {

@@ -168,6 +168,9 @@ func (c *Cloud) Config(name string) string {
 	if c.settings.interval != plans[c.settings.plan].interval {
 		pairs = append(pairs, "interval", c.settings.interval.String())
 	}
+	if c.settings.bulkInterval != bulkInterval {
+		pairs = append(pairs, "bulk_interval", c.settings.bulkInterval.String())
+	}
 	var b strings.Builder
 	b.WriteString(emulator.Table(table, pairs...))
 	for _, id := range c.order {
@@ -177,7 +180,8 @@ func (c *Cloud) Config(name string) string {
 	return b.String()
 }
 
-// Feed is the entries that a channel keeps, oldest first; the last 8,000 at most.
+// Feed is the entries that a channel keeps, in the order in which they came, which is that of their numbers; the last 8,000 at
+// most. ByTime puts them into the order of REST.
 func (c *Cloud) Feed(id int64) []Entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()

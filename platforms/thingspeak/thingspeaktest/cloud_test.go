@@ -63,6 +63,7 @@ func table(t *testing.T, text, name string) *thingspeak.Cloud {
 			Platform, URL, Username, Password, Plan, Interval string
 			ClientID                                          string `toml:"client_id"`
 			APIURL                                            string `toml:"api_url"`
+			BulkInterval                                      string `toml:"bulk_interval"`
 			Channels                                          map[string]struct {
 				WriteKey string `toml:"write_key"`
 				ReadKey  string `toml:"read_key"`
@@ -88,6 +89,12 @@ func table(t *testing.T, text, name string) *thingspeak.Cloud {
 			t.Fatal(err)
 		}
 	}
+	if f.BulkInterval != "" {
+		var err error
+		if c.BulkInterval, err = time.ParseDuration(f.BulkInterval); err != nil {
+			t.Fatal(err)
+		}
+	}
 	c.Channels = map[string]thingspeak.Channel{}
 	for id, k := range f.Channels {
 		c.Channels[id] = thingspeak.Channel{WriteKey: mqtt.Secret(k.WriteKey), ReadKey: mqtt.Secret(k.ReadKey)}
@@ -98,13 +105,15 @@ func table(t *testing.T, text, name string) *thingspeak.Cloud {
 // TestConfig opens the platform with the emulator's own table, and sends over both paths what the platform says.
 func TestConfig(t *testing.T) {
 	for _, c := range []struct {
-		o        Options
-		interval time.Duration
+		o              Options
+		interval, bulk time.Duration
 	}{
-		{Options{}, 15 * time.Second},
-		{Options{Options: emulator.Options{Set: map[string]string{"plan": "paid"}}}, time.Second},
-		{Options{Options: emulator.Options{Scale: 0.01}}, 150 * time.Millisecond},
-		{Options{Options: emulator.Options{Set: map[string]string{"interval": "20s"}}}, 20 * time.Second},
+		{Options{}, 15 * time.Second, 15 * time.Second},
+		{Options{Options: emulator.Options{Set: map[string]string{"plan": "paid"}}}, time.Second, 15 * time.Second},
+		{Options{Options: emulator.Options{Scale: 0.01}}, 150 * time.Millisecond, 150 * time.Millisecond},
+		{Options{Options: emulator.Options{Scale: 0.01, Set: map[string]string{"plan": "paid"}}}, 10 * time.Millisecond, 150 * time.Millisecond},
+		{Options{Options: emulator.Options{Set: map[string]string{"interval": "1s"}}}, time.Second, 15 * time.Second},
+		{Options{Options: emulator.Options{Set: map[string]string{"interval": "20s"}}}, 20 * time.Second, 20 * time.Second},
 	} {
 		cloud := started(t, c.o)
 		p, err := thingspeak.Open(table(t, cloud.Config("weather"), "weather"))
@@ -113,6 +122,9 @@ func TestConfig(t *testing.T) {
 		}
 		if got := p.Limits().Interval; got != c.interval {
 			t.Errorf("%+v: interval %v, want %v", c.o, got, c.interval)
+		}
+		if h, ok := p.History("channel 1001"); !ok || h.Interval != c.bulk {
+			t.Errorf("%+v: history %+v, %v, want one every %v", c.o, h, ok, c.bulk)
 		}
 	}
 }

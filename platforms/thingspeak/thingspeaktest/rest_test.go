@@ -167,6 +167,25 @@ func TestBulkTimes(t *testing.T) {
 		if got := strings.Join(times, " "); got != "10:00:00=1 10:00:05=2 10:00:20=3 09:00:00=6" {
 			t.Errorf("kept %s", got)
 		}
+		// REST shows them in the order of their times, and the last of them by that order; the last entry is the one that came last.
+		const first = `{"created_at":"2026-11-20T09:00:00Z","entry_id":4,"field1":"6"`
+		shown := func(results string) (all []string) {
+			status, body := l.do("GET", "/channels/1001/feeds.json?api_key=READ1001&results="+results, "")
+			var got struct{ Feeds []map[string]any }
+			if err := json.Unmarshal([]byte(body), &got); err != nil || status != 200 {
+				t.Fatal(status, err)
+			}
+			for _, e := range got.Feeds {
+				all = append(all, fmt.Sprint(e["field1"]))
+			}
+			return all
+		}
+		if got := fmt.Sprint(shown("100"), shown("2")); got != "[6 1 2 3] [2 3]" {
+			t.Errorf("feeds.json shows %s", got)
+		}
+		if _, body := l.do("GET", "/channels/1001/feeds/last.json?api_key=READ1001", ""); !strings.HasPrefix(body, first) {
+			t.Errorf("the last entry is %s", body)
+		}
 	})
 }
 

@@ -21,6 +21,9 @@ var plans = map[string]plan{
 	"paid": {interval: time.Second, bulkSize: 14_400, messages: 33_000_000},
 }
 
+// bulkInterval is between two bulk updates of a channel, on any plan.
+const bulkInterval = 15 * time.Second
+
 // valueSize is the longest text of a field or the status in bytes; keptEntries is how many one answer can show.
 const (
 	valueSize   = 255
@@ -53,7 +56,7 @@ func read(o emulator.Options) (settings, error) {
 	s.plan = r.word("plan", "free", "paid")
 	p := plans[s.plan]
 	s.interval = r.duration("interval", p.interval)
-	s.bulkInterval = r.duration("bulk_interval", 15*time.Second)
+	s.bulkInterval = r.duration("bulk_interval", bulkInterval)
 	s.bulkDelay = r.duration("bulk_delay", time.Second)
 	s.idle = r.duration("idle", time.Hour)
 	s.yearLength = o.Scaled(365 * 24 * time.Hour)

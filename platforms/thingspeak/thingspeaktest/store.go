@@ -108,6 +108,14 @@ func (ch *channel) add(e Entry) Entry {
 	return e
 }
 
+// ByTime puts entries into the order of their times, as feeds.json shows them: what a bulk update fills in stands where it belongs,
+// though its numbers are newer. The old open-source server sorts so.
+func ByTime(entries []Entry) []Entry {
+	sorted := slices.Clone(entries)
+	slices.SortStableFunc(sorted, func(a, b Entry) int { return a.Created.Compare(b.Created) })
+	return sorted
+}
+
 // values takes from a form what the channel keeps: enabled fields, the status and the location, whose names in the form are given.
 // What is unknown or blank is passed over, as ThingSpeak does.
 func (c *Cloud) values(ch *channel, form, location map[string]string) (map[string]string, error) {
