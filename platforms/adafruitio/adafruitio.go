@@ -31,10 +31,11 @@ type Platform struct {
 }
 
 var (
-	_ platforms.Platform = (*Platform)(nil)
-	_ platforms.Restorer = (*Platform)(nil)
-	_ platforms.Budgeter = (*Platform)(nil)
-	_ platforms.Filler   = (*Platform)(nil)
+	_ platforms.Platform   = (*Platform)(nil)
+	_ platforms.Restorer   = (*Platform)(nil)
+	_ platforms.Budgeter   = (*Platform)(nil)
+	_ platforms.Filler     = (*Platform)(nil)
+	_ platforms.Backfiller = (*Platform)(nil)
 )
 
 // Format prints the account in every verb: package fmt would look past the type that hides the key inside an unexported

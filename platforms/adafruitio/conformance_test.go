@@ -3,6 +3,7 @@ package adafruitio
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -49,9 +50,44 @@ func TestConformance(t *testing.T) {
 			point("station.temp", float(27.5), float(25), float(121)),
 			point("group/station", text(`{"temp":27,"hum":60}`)),
 		},
-		Echo:     echoed,
-		Emulator: adafruitiotest.Emulator,
+		Echo:           echoed,
+		Emulator:       adafruitiotest.Emulator,
+		History:        past(),
+		HistoryOptions: emulator.Options{Set: map[string]string{"feeds": "lights,station.temp"}},
+		Stored:         stored,
 	})
+}
+
+// past is a history of two feeds, with more than one request takes of the first, at times to the millisecond.
+func past() []mappings.Point {
+	var all []mappings.Point
+	for i := range 12 {
+		p := point("lights", text(fmt.Sprintf("教室 <%d>", i)))
+		p.Time = noon.Add(time.Duration(i) * 1001 * time.Millisecond)
+		all = append(all, p)
+	}
+	all[3].Parts[0].Value = text(`{"value":"as it is"}`)
+	for i, at := range [][]mappings.Value{nil, {float(25.03), float(-121.5)}, {float(25), float(121), float(12)}} {
+		p := point("station.temp", float(27.5+float64(i)), at...)
+		p.Time = noon.Add(time.Duration(-i) * time.Hour)
+		all = append(all, p)
+	}
+	return all
+}
+
+// stored is what the emulator keeps of a feed, in the names of points.
+func stored(e emulator.Emulator, feed string) (all []mappings.Point) {
+	cloud := e.(*adafruitiotest.Cloud)
+	for _, kept := range cloud.Points(cloud.Username(), feed) {
+		p := mappings.Point{Name: feed, Time: kept.Created, Parts: []mappings.Part{{Value: text(kept.Value)}}}
+		for _, part := range []struct{ name, text string }{{"lat", kept.Lat}, {"lon", kept.Lon}, {"ele", kept.Ele}} {
+			if part.text != "" {
+				p.Parts = append(p.Parts, mappings.Part{Name: part.name, Value: text(part.text)})
+			}
+		}
+		all = append(all, p)
+	}
+	return all
 }
 
 // echoed is what Adafruit IO stores of a delivery, as its feeds and groups show it.

@@ -74,12 +74,17 @@ func (p *Platform) encode(pt *mappings.Point) (platforms.Delivery, error) {
 	default:
 		d.Message.Payload = []byte(text)
 	}
-	group, feed := splitFeed(pt.Name)
-	d.Echoes = []platforms.Echo{
-		{Address: mappings.Address{Name: pt.Name}, Value: text},
+	d.Echoes = feedEchoes(pt.Name, text)
+	return d, nil
+}
+
+// feedEchoes are what comes back of a value: on its feed, and on the group that the feed is in.
+func feedEchoes(name, text string) []platforms.Echo {
+	group, feed := splitFeed(name)
+	return []platforms.Echo{
+		{Address: mappings.Address{Name: name}, Value: text},
 		{Address: mappings.Address{Name: groupPrefix + group}, Value: canonical([]pair{{feed, text}})},
 	}
-	return d, nil
 }
 
 // Fills are the feeds that a point writes: those of its group's object, or its own.
@@ -205,11 +210,7 @@ func (at *position) append(b []byte) []byte {
 
 // valuePayload is a value in JSON, always as a string: a number would be stored as Adafruit IO writes it.
 func valuePayload(text string, at *position) []byte {
-	b := appendString([]byte(`{"value":`), text)
-	if at != nil {
-		b = at.append(append(b, ','))
-	}
-	return append(b, '}')
+	return append(appendDatum(nil, text, at), '}')
 }
 
 // pair is one feed of a group, and its value.

@@ -24,10 +24,17 @@ const (
 	longest = time.Hour
 )
 
+// afterNotAllowed is the least time before the next try where only a person can help.
+const afterNotAllowed = 10 * time.Minute
+
 // Judge reads an answer.
 func (p *Platform) Judge(r platforms.Reply) platforms.Verdict {
 	if r.HTTPStatus != 0 {
-		return judgeHTTP(r.HTTPStatus, r.Body)
+		v := judgeHTTP(r.HTTPStatus, r.Body)
+		if r.History {
+			return ofHistory(r.HTTPStatus, v)
+		}
+		return v
 	}
 	switch r.Packet {
 	case mqtt.Connack:
@@ -123,6 +130,22 @@ func judgeHTTP(status int, body []byte) platforms.Verdict {
 		return verdict(platforms.Refused, platforms.Invalid, fmt.Sprintf("Adafruit IO cannot read the request, status %d", status))
 	}
 	return verdict(platforms.Retry, platforms.Unknown, fmt.Sprintf("Adafruit IO answered with status %d, which it does not document", status))
+}
+
+// ofHistory is the verdict on a request that fills in history. It must not be lost for what a person can lift: a key that was made
+// anew, a feed too many. And a feed that nothing was written to over MQTT yet is not there for REST.
+func ofHistory(status int, v platforms.Verdict) platforms.Verdict {
+	if v.Outcome != platforms.Refused {
+		return v
+	}
+	switch {
+	case status == 404:
+		v.Outcome, v.After = platforms.Retry, wait
+		v.Why = "Adafruit IO has no such feed or group yet: the first value of now makes it"
+	case v.Cause == platforms.BadLogin, v.Cause == platforms.NotAllowed, v.Cause == platforms.QuotaUsed:
+		v.Outcome, v.After = platforms.Retry, afterNotAllowed
+	}
+	return v
 }
 
 // errorIn is the text of an error's body, {"error": "..."} or {"error": ["...", "..."]}.
