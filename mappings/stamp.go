@@ -15,9 +15,12 @@ const TimeProperty = "ts"
 // stampLayout is RFC 3339 in UTC with milliseconds, as finely as boards count.
 const stampLayout = "2006-01-02T15:04:05.000Z"
 
-// WithTime returns properties that tell the time of a message, in the place of any that told it before. It copies: the
-// original may be on its way to other clouds.
+// WithTime returns properties that tell the time of a message, in the place of any that told another. It copies: the original
+// may be on its way to other clouds. Properties that tell this very time stay as they are, in the words of who wrote them.
 func WithTime(p *mqtt.Properties, at time.Time) *mqtt.Properties {
+	if t, told, _ := made(p, at); told && t.Equal(at) {
+		return p
+	}
 	var q mqtt.Properties
 	if p != nil {
 		q = *p

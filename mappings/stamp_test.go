@@ -50,6 +50,20 @@ func TestWithTime(t *testing.T) {
 	}
 }
 
+// A time that the message tells already stays as its publisher wrote it.
+func TestWithTimeKeepsTheSame(t *testing.T) {
+	at := time.Unix(1763636400, 0)
+	for _, s := range []string{"1763636400", "1763636400000", "2025-11-20T19:00:00+08:00"} {
+		p := stamped(s)
+		if q := WithTime(p, at.UTC()); q != p {
+			t.Errorf("%s became %+v", s, q)
+		}
+		if q := WithTime(p, at.Add(time.Millisecond)); q == p || len(q.User) != 2 || q.User[1].Value != "2025-11-20T11:00:00.001Z" {
+			t.Errorf("%s and a millisecond became %+v", s, q)
+		}
+	}
+}
+
 // What a bridge tells another one must read as the same time, to the millisecond.
 func TestTimeGoesRound(t *testing.T) {
 	at := noon.Add(-3*time.Hour - 1234*time.Millisecond)

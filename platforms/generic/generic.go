@@ -1,7 +1,8 @@
 // Package generic is the platform "mqtt": any broker of one's own or of somebody else's.
 //
-// What a broker takes it takes as it is: every point is one message, every topic an address. Package hivemqcloud builds
-// on it.
+// What a broker takes it takes as it is: every point is one message, every topic an address. A broker keeps no history, and so
+// what is sent late goes out in order like all else, and tells its time in a user property (mappings.TimeProperty). Package
+// hivemqcloud builds on it.
 package generic
 
 import (
@@ -192,8 +193,17 @@ func (b *Broker) message(p *mappings.Point) (*mqtt.Message, error) {
 		payload = v.AppendText(nil)
 	}
 	return &mqtt.Message{
-		Topic: p.Name, Payload: payload, QoS: min(p.QoS, b.Bounds.MaxQoS), Retain: p.Retain && b.Bounds.Retain, Properties: p.Properties,
+		Topic: p.Name, Payload: payload, QoS: min(p.QoS, b.Bounds.MaxQoS), Retain: p.Retain && b.Bounds.Retain, Properties: properties(p),
 	}, nil
+}
+
+// properties are those of the point, and its time where a receiver would take another one for it: a reading with a time of its own,
+// and one that is sent late. What is new needs none, and goes on as it came. On MQTT 3.1.1, which has no properties, nobody is told.
+func properties(p *mappings.Point) *mqtt.Properties {
+	if p.Time.IsZero() || !p.Late && p.Time.Equal(p.Arrived) {
+		return p.Properties
+	}
+	return mappings.WithTime(p.Properties, p.Time)
 }
 
 // longest is how much of a payload an echo holds as it is. Of a longer one it holds a digest: a picture must not be kept

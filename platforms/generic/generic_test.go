@@ -176,6 +176,85 @@ func TestEncodeGolden(t *testing.T) {
 	golden(t, "encode.txt", platformtest.Describe(out))
 }
 
+// TestTime is about the user property that tells when a reading was made, and about whom it is told.
+func TestTime(t *testing.T) {
+	b := open(t, "localhost")
+	arrived := time.Date(2026, 11, 20, 12, 0, 0, 123_456_789, time.FixedZone("Taipei", 8*3600))
+	own := arrived.Add(-time.Hour)
+	const arrivedText, ownText = "2026-11-20T04:00:00.123Z", "2026-11-20T03:00:00.123Z"
+	kept := &mqtt.Properties{ContentType: "text/plain", User: []mqtt.UserProperty{{Key: "k", Value: "v"}, {Key: "ts", Value: "1"}}}
+	for _, c := range []struct {
+		name       string
+		time       time.Time
+		late       bool
+		properties *mqtt.Properties
+		want       string
+	}{
+		{"new", arrived, false, nil, "[]"},
+		{"new, with properties", arrived, false, kept, "[{k v} {ts 1}]"},
+		{"late", arrived, true, nil, "[{ts " + arrivedText + "}]"},
+		{"a time of its own", own, false, nil, "[{ts " + ownText + "}]"},
+		{"both, with properties", own, true, kept, "[{k v} {ts " + ownText + "}]"},
+		{"in another zone", arrived.UTC(), false, nil, "[]"},
+		{"no time at all", time.Time{}, true, nil, "[]"},
+	} {
+		p := mappings.Point{
+			Name: "a", QoS: 1, Time: c.time, Arrived: arrived, Late: c.late, Properties: c.properties,
+			Parts: []mappings.Part{{Value: mappings.Value{Kind: mappings.Raw, Bytes: []byte("27")}}},
+		}
+		out, err := b.Encode([]mappings.Point{p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := out[0].Message
+		got := []mqtt.UserProperty{}
+		if m.Properties != nil {
+			got = m.Properties.User
+		}
+		if fmt.Sprint(got) != c.want || c.properties != nil && m.Properties.ContentType != "text/plain" {
+			t.Errorf("%s: %+v, want %s", c.name, m.Properties, c.want)
+		}
+	}
+	if len(kept.User) != 2 || kept.User[1].Value != "1" {
+		t.Errorf("the properties of the message that came in changed: %+v", kept)
+	}
+}
+
+// A bridge behind this one reads the time of what was sent late.
+func TestTimeIsRead(t *testing.T) {
+	b := open(t, "localhost")
+	arrived := time.Date(2026, 11, 20, 4, 0, 0, 123_000_000, time.UTC)
+	late := mappings.Point{Name: "a", Time: arrived, Arrived: arrived, Late: true, Parts: []mappings.Part{{Value: mappings.Value{Kind: mappings.Raw, Bytes: []byte("27")}}}}
+	out, err := b.Encode([]mappings.Point{late})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pattern, err := mappings.ParsePattern("a", "lab2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scope := mappings.Scope{Bridge: "lab2"}
+	cloud, err := scope.Template("far")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := Target(b, &Place{}, scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := mappings.NewTable("lab2", []mappings.Uplink{{Local: pattern, Cloud: cloud, Target: target}}, nil)
+	var r mappings.Result
+	now := arrived.Add(3 * time.Hour)
+	table.Up(out[0].Message, nil, now, &r)
+	if len(r.Points) != 1 || !r.Points[0].Time.Equal(arrived) || !r.Points[0].Arrived.Equal(now) || len(r.Notes) > 0 {
+		t.Fatalf("read as %+v", r)
+	}
+	again, err := b.Encode(r.Points)
+	if err != nil || fmt.Sprint(again[0].Message.Properties.User) != fmt.Sprint(out[0].Message.Properties.User) {
+		t.Errorf("passed on as %+v, %v", again, err)
+	}
+}
+
 func TestDecodeGolden(t *testing.T) {
 	b := open(t, "localhost")
 	var s strings.Builder
