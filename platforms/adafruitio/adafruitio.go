@@ -5,6 +5,8 @@
 // All addresses share one lane, for Adafruit IO counts the points of the whole account, and locks the whole account for
 // topics that are not its own: nothing that this package makes leads out of {username}/feeds and {username}/groups.
 //
+// History goes over REST, for over MQTT a value cannot have a time of its own; it spends the same budget.
+//
 // Of the two families of topics, feeds and f, only feeds is used, for writing and for reading: both carry the same, and
 // the echo of a publish then comes on the topic of that publish.
 package adafruitio

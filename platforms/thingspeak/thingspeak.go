@@ -2,7 +2,8 @@
 //
 // Rows go up over MQTT 3.1.1 as an "MQTT device" (Devices > MQTT on ThingSpeak's site), or over REST with the write key
 // of each channel. Over MQTT ThingSpeak never says whether it kept a row, so a row counts as sent and not as confirmed;
-// over REST each row is confirmed. Commands come down from fields that somebody else writes.
+// over REST each row is confirmed. Rows of the past go up many at once by bulk update, where the channel's write key is known;
+// ThingSpeak takes these in later, and says only that they came. Commands come down from fields that somebody else writes.
 package thingspeak
 
 import (
