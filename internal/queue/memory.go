@@ -4,15 +4,8 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"time"
 )
-
-// RecordOverhead is what a record counts beyond its own bytes towards a queue's bound and in Stats.Bytes, so that a
-// bound in bytes also bounds what a million tiny records take.
-const RecordOverhead = 48
-
-// smallRing is the number of entries below which a ring is not given back to the collector: it holds one full window
-// of messages in flight, so a queue that fills and empties all day allocates nothing for it.
-const smallRing = 1024
 
 // Memory is a queue without a disk. What it holds is gone with the process: a record is safe once it is committed, or
 // once its owner has asked with Flush for no more than memory can give.
@@ -20,26 +13,13 @@ type Memory struct {
 	maxBytes   int64
 	keepOldest bool
 
-	mu sync.Mutex
-	// ring holds count entries from head on; the entry at head has sequence number first. Its length is a power of two.
-	ring    []entry
-	head    int
-	count   int
-	first   uint64
-	bytes   int64
+	mu      sync.Mutex
+	ring    ring
 	dropped uint64
 	closed  bool
 	// wake is closed when a record arrives or the queue closes; nil while nobody waits.
-	wake chan struct{}
-	// settled holds callbacks that are due, in order. One goroutine at a time runs them, outside the lock.
-	settled []func()
-	spare   []func()
-	running bool
-}
-
-type entry struct {
-	data []byte
-	safe func()
+	wake    chan struct{}
+	settled settler
 }
 
 var _ Interface = (*Memory)(nil)
@@ -47,13 +27,14 @@ var _ Interface = (*Memory)(nil)
 // NewMemory makes an empty queue of at most maxBytes, zero being no bound. At the bound the oldest records go, or, where
 // overflow is "newest", the record that does not fit.
 func NewMemory(maxBytes int64, overflow string) *Memory {
-	return &Memory{maxBytes: maxBytes, keepOldest: overflow == "newest", first: 1}
+	return &Memory{maxBytes: maxBytes, keepOldest: overflow == "newest", ring: ring{first: 1}}
 }
 
 // Append copies rec into the queue. A record that goes because the queue is full is settled by policy: it is counted and
 // its safe is called, but it is no error.
 func (m *Memory) Append(rec []byte, safe func()) error {
 	size := int64(len(rec)) + RecordOverhead
+	wall := wallNumber(time.Now())
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
@@ -61,25 +42,20 @@ func (m *Memory) Append(rec []byte, safe func()) error {
 	}
 	if m.maxBytes > 0 {
 		// Emptying the queue would not make room for a record that is larger than all of it.
-		if size > m.maxBytes || (m.keepOldest && m.bytes+size > m.maxBytes) {
+		if size > m.maxBytes || (m.keepOldest && m.ring.bytes+size > m.maxBytes) {
 			m.dropped++
-			m.settle(safe)
-			m.runSettled()
+			m.settled.add(safe)
+			m.settled.run(&m.mu)
 			return nil
 		}
-		for m.bytes+size > m.maxBytes {
+		for m.ring.bytes+size > m.maxBytes {
 			m.dropped++
-			m.settle(m.pop())
+			m.settled.add(m.ring.pop())
 		}
 	}
-	if m.count == len(m.ring) {
-		m.resize(max(64, 2*len(m.ring)))
-	}
-	m.ring[(m.head+m.count)&(len(m.ring)-1)] = entry{data: bytes.Clone(rec), safe: safe}
-	m.count++
-	m.bytes += size
+	m.ring.push(entry{data: bytes.Clone(rec), wall: wall, safe: safe})
 	m.wakeAll()
-	m.runSettled()
+	m.settled.run(&m.mu)
 	return nil
 }
 
@@ -95,8 +71,8 @@ func (m *Memory) Peek(ctx context.Context, after uint64, n int) ([]Record, error
 			m.mu.Unlock()
 			return nil, ErrClosed
 		}
-		if end := m.first + uint64(m.count); after+1 < end {
-			recs := m.slice(max(after+1, m.first), end, n)
+		if after+1 < m.ring.next() {
+			recs := m.ring.records(max(after+1, m.ring.first), n, "")
 			m.mu.Unlock()
 			return recs, nil
 		}
@@ -112,17 +88,6 @@ func (m *Memory) Peek(ctx context.Context, after uint64, n int) ([]Record, error
 	}
 }
 
-// slice copies out at most n entries of the sequence numbers from start up to end.
-func (m *Memory) slice(start, end uint64, n int) []Record {
-	n = int(min(uint64(max(n, 1)), end-start))
-	recs := make([]Record, n)
-	at := m.head + int(start-m.first)
-	for i := range recs {
-		recs[i] = Record{Seq: start + uint64(i), Data: m.ring[(at+i)&(len(m.ring)-1)].data}
-	}
-	return recs
-}
-
 // Commit settles every record up to through and calls their safes in order. While another goroutine is calling safes it
 // leaves these to it, so that they stay in order; a safe may use the queue.
 func (m *Memory) Commit(through uint64) error {
@@ -131,10 +96,10 @@ func (m *Memory) Commit(through uint64) error {
 		m.mu.Unlock()
 		return ErrClosed
 	}
-	for m.count > 0 && m.first <= through {
-		m.settle(m.pop())
+	for m.ring.count > 0 && m.ring.first <= through {
+		m.settled.add(m.ring.pop())
 	}
-	m.runSettled()
+	m.settled.run(&m.mu)
 	return nil
 }
 
@@ -146,12 +111,12 @@ func (m *Memory) Flush() error {
 		m.mu.Unlock()
 		return ErrClosed
 	}
-	for i := range m.count {
-		e := &m.ring[(m.head+i)&(len(m.ring)-1)]
-		m.settle(e.safe)
+	for i := range m.ring.count {
+		e := m.ring.at(i)
+		m.settled.add(e.safe)
 		e.safe = nil
 	}
-	m.runSettled()
+	m.settled.run(&m.mu)
 	return nil
 }
 
@@ -159,9 +124,9 @@ func (m *Memory) Flush() error {
 func (m *Memory) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := Stats{Records: m.count, Bytes: m.bytes, DroppedRecords: m.dropped}
-	if m.count > 0 {
-		s.First, s.Last = m.first, m.first+uint64(m.count)-1
+	s := Stats{Records: m.ring.count, Bytes: m.ring.bytes, DroppedRecords: m.dropped}
+	if m.ring.count > 0 {
+		s.First, s.Last = m.ring.first, m.ring.next()-1
 	}
 	return s
 }
@@ -172,7 +137,7 @@ func (m *Memory) Close() error {
 	defer m.mu.Unlock()
 	m.closed = true
 	m.wakeAll()
-	m.ring, m.head, m.count, m.bytes = nil, 0, 0, 0
+	m.ring = ring{first: m.ring.next()}
 	return nil
 }
 
@@ -181,60 +146,4 @@ func (m *Memory) wakeAll() {
 		close(m.wake)
 		m.wake = nil
 	}
-}
-
-// pop takes the oldest entry out and returns its safe.
-func (m *Memory) pop() func() {
-	e := &m.ring[m.head]
-	safe := e.safe
-	m.bytes -= int64(len(e.data)) + RecordOverhead
-	*e = entry{}
-	m.head = (m.head + 1) & (len(m.ring) - 1)
-	m.count--
-	m.first++
-	// A backlog that is gone gives its memory back; at a quarter, so that growing and shrinking do not alternate.
-	if len(m.ring) > smallRing && m.count <= len(m.ring)/4 {
-		m.resize(len(m.ring) / 2)
-	}
-	return safe
-}
-
-func (m *Memory) resize(n int) {
-	ring := make([]entry, n)
-	for i := range m.count {
-		ring[i] = m.ring[(m.head+i)&(len(m.ring)-1)]
-	}
-	m.ring, m.head = ring, 0
-}
-
-func (m *Memory) settle(safe func()) {
-	if safe != nil {
-		m.settled = append(m.settled, safe)
-	}
-}
-
-// runSettled is called with the lock held and gives it up. The callbacks run without it, so that they may come back to
-// the queue; whoever finds them running leaves its own to the goroutine that runs them.
-func (m *Memory) runSettled() {
-	if m.running || len(m.settled) == 0 {
-		m.mu.Unlock()
-		return
-	}
-	m.running = true
-	for len(m.settled) > 0 {
-		due := m.settled
-		m.settled = m.spare[:0]
-		m.mu.Unlock()
-		for i, safe := range due {
-			safe()
-			due[i] = nil
-		}
-		m.mu.Lock()
-		m.spare = due[:0]
-		if cap(due) > smallRing {
-			m.spare = nil
-		}
-	}
-	m.running = false
-	m.mu.Unlock()
 }
