@@ -1,11 +1,8 @@
 package thingspeak
 
 import (
-	"flag"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
@@ -15,27 +12,8 @@ import (
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
+	"cloudbridge/platforms/platformtest"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares text with a file of testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; look at it with -update and git diff\n%s", file, got)
-	}
-}
 
 func device() *Cloud {
 	c := NewCloud()
@@ -129,7 +107,7 @@ func TestEncode(t *testing.T) {
 			show(&out, d)
 		}
 	}
-	golden(t, "up.golden", out.String())
+	platformtest.Golden(t, "up.golden", out.String())
 }
 
 // show writes a delivery as the golden file has it.
@@ -199,7 +177,7 @@ func TestDecode(t *testing.T) {
 			fmt.Fprintf(&out, "echo: %s: %q\n", echo.Address, echo.Value)
 		}
 	}
-	golden(t, "down.golden", out.String())
+	platformtest.Golden(t, "down.golden", out.String())
 }
 
 // TestEchoes sends a row round: what ThingSpeak tells its subscribers must be known again as our own.
@@ -334,7 +312,7 @@ func TestJudge(t *testing.T) {
 			fmt.Fprintf(&out, "%s\n", v.Why)
 		}
 	}
-	golden(t, "judge.golden", out.String())
+	platformtest.Golden(t, "judge.golden", out.String())
 }
 
 // TestKeysInTopicsStayHidden is about the old style, where a topic holds a key.
