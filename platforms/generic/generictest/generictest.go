@@ -147,20 +147,10 @@ func (h *hook) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { retur
 func (h *hook) OnACLCheck(*mochi.Client, string, bool) bool { return true }
 
 func (h *hook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
-	if !cl.Net.Inline {
-		h.server.Add(emulator.Event{
-			What: "publish", Accepted: true, ClientID: cl.ID, Topic: pk.TopicName, Payload: string(pk.Payload),
-		})
-	}
+	h.server.NotePublish(cl, pk)
 	return pk, nil
 }
 
 func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, codes []byte) {
-	for i, f := range pk.Filters {
-		e := emulator.Event{What: "subscribe", Accepted: codes[i] <= 2, ClientID: cl.ID, Topic: f.Filter}
-		if !e.Accepted {
-			e.Why = "not a valid topic filter"
-		}
-		h.server.Add(e)
-	}
+	h.server.NoteSubscribe(cl, pk, codes, "not a valid topic filter")
 }

@@ -1,6 +1,6 @@
-// Package hivemqcloudtest is an emulator of a cluster at HiveMQ Cloud. It enforces what PLATFORMS.md C4 lists: TLS alone
-// with a server name, a permission for each credential, the goodbye after a message that was not allowed, the sessions of
-// the plan, the Receive Maximum.
+// Package hivemqcloudtest is an emulator of a cluster at HiveMQ Cloud. It enforces what docs/platforms.md tells of it:
+// TLS alone with a server name, a permission for each credential, the goodbye after a message that was not allowed, the
+// sessions of the plan, the Receive Maximum.
 //
 // Settings:
 //
@@ -15,7 +15,8 @@
 //	ack_delay            how long a PUBACK takes ("0s"); with a time, too many unconfirmed messages are sure to be noticed
 //	disconnect_every     how often every client is disconnected unannounced ("0s" is never)
 //
-// Announced limits other than the Receive Maximum are not: what a client is not told of, it must not use.
+// Of its limits it announces the Receive Maximum alone, where HiveMQ announces more: what a client is not told of, it must
+// not use.
 package hivemqcloudtest
 
 import (
