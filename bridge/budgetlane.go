@@ -47,7 +47,7 @@ func newBudgetLane(c *cloud, name string) *budgetLane {
 	c.b.memory.remember(c.platform.Account(), name, p)
 	return &budgetLane{
 		c: c, name: name, pacer: p,
-		queue:   queue.NewMemory(c.b.cfg.Queue.MaxSize, c.cfg.Overflow),
+		queue:   c.newQueue(),
 		wake:    make(chan struct{}, 1),
 		latest:  newLatest(c.b.scale),
 		sampler: newSampler(),

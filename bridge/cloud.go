@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cloudbridge/internal/mqtt"
+	"cloudbridge/internal/queue"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
 )
@@ -64,6 +65,7 @@ type cloud struct {
 	announce *reporter
 	ask      sync.Once // restore, at start only
 	restored restoring
+	traffic  traffic
 
 	mu    sync.Mutex
 	lanes map[string]lane
@@ -155,6 +157,19 @@ func (c *cloud) sessionOptions() mqtt.Options {
 		o.ClientID = randomID(c.b.cfg.Name)
 	}
 	return o
+}
+
+// memoryMost bounds a queue while queues are in memory only: [queue] max_size is meant for a disk, and a small board has
+// less memory than that.
+const memoryMost = 16 << 20
+
+// newQueue makes the queue of a lane.
+func (c *cloud) newQueue() queue.Interface {
+	most := int64(memoryMost)
+	if size := c.b.cfg.Queue.MaxSize; size > 0 {
+		most = min(most, size)
+	}
+	return queue.NewMemory(most, c.cfg.Overflow)
 }
 
 func (c *cloud) start(run context.Context, wg *sync.WaitGroup) {

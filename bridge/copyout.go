@@ -41,6 +41,7 @@ func (l *local) status(now time.Time) LinkStatus {
 func (c *cloud) status(now time.Time) CloudStatus {
 	s := CloudStatus{Name: c.name, Platform: c.cfg.Kind.Name, LinkStatus: c.state(now), Rejected: c.rejected.list()}
 	s.URL = hostOf(c.options.URL)
+	s.MonthBytes = c.traffic.state().Bytes
 	waiting, dropped := 0, uint64(0)
 	for _, ln := range c.all() {
 		st := ln.status(now)

@@ -40,6 +40,8 @@ type memoryState struct {
 	Logins  map[string][]spend    `json:"logins,omitempty"`
 	Filters map[string][]string   `json:"filters,omitempty"`
 	Down    map[string]saying     `json:"down,omitempty"`
+	// Traffic is by the name of the cloud.
+	Traffic map[string]trafficMonth `json:"traffic,omitempty"`
 }
 
 // saying is the last thing that a downlink told the house.
@@ -85,6 +87,9 @@ func (m *memory) load(b *Bridge) {
 	}
 	for k, v := range m.past.Down {
 		m.down[k] = v
+	}
+	for _, c := range b.order {
+		c.traffic.restore(m.past.Traffic[c.name])
 	}
 	open := m.past
 	open.Clean = false
@@ -133,6 +138,10 @@ func (m *memory) save(b *Bridge) {
 	}
 	for key, p := range m.pacers {
 		s.Pacers[key] = p.state()
+	}
+	s.Traffic = make(map[string]trafficMonth)
+	for _, c := range b.order {
+		s.Traffic[c.name] = c.traffic.state()
 	}
 	if err := m.write(s); err != nil {
 		b.log.Warn("write the state: " + err.Error())

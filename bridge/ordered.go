@@ -55,7 +55,7 @@ type flight struct {
 func newOrderedLane(c *cloud, name string) *orderedLane {
 	return &orderedLane{
 		c: c, name: name,
-		queue:   queue.NewMemory(c.b.cfg.Queue.MaxSize, c.cfg.Overflow),
+		queue:   c.newQueue(),
 		sampler: newSampler(),
 		flights: make(map[uint64]*flight),
 		again:   make(chan struct{}, 1),
@@ -278,6 +278,7 @@ func (o *orderedLane) deliver(ctx context.Context, s *session, seq uint64, p *ma
 	o.c.left(p, d)
 	err := s.Publish(ctx, m, func(res mqtt.Result) { o.answered(seq, f, m.QoS, res.Err) })
 	if err == nil {
+		o.c.carried(m)
 		if single {
 			return o.alone(ctx, s, seq, f)
 		}

@@ -43,7 +43,7 @@ func newRowsLane(c *cloud, name string) *rowsLane {
 	c.b.memory.remember(c.platform.Account(), name, p)
 	return &rowsLane{
 		c: c, name: name, pacer: p,
-		history: queue.NewMemory(c.b.cfg.Queue.MaxSize, c.cfg.Overflow),
+		history: c.newQueue(),
 		rows:    newRows(p.interval(), c.b.scaled(rowSettle)),
 		wake:    make(chan struct{}, 1),
 	}

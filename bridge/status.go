@@ -37,9 +37,11 @@ type CloudStatus struct {
 	Name     string `json:"name"`
 	Platform string `json:"platform"`
 	LinkStatus
-	Counts   Counts       `json:"counts"`
-	Lanes    []LaneStatus `json:"lanes"`
-	Rejected []Rejected   `json:"rejected,omitempty"`
+	Counts Counts `json:"counts"`
+	// MonthBytes is what topics and payloads had this calendar month, both ways.
+	MonthBytes int64        `json:"month_bytes"`
+	Lanes      []LaneStatus `json:"lanes"`
+	Rejected   []Rejected   `json:"rejected,omitempty"`
 }
 
 // Counts are in the words that are the same everywhere.
