@@ -32,11 +32,12 @@ func (p *Platform) Judge(r platforms.Reply) platforms.Verdict {
 		if r.Code <= 2 {
 			return platforms.Verdict{}
 		}
-		return platforms.Verdict{
-			Outcome: platforms.Retry, Cause: platforms.NotAllowed, After: afterNotAllowed,
-			Why: fmt.Sprintf("ThingSpeak does not let this MQTT device subscribe to %s: on thingspeak.mathworks.com open Devices > MQTT, "+
-				"edit the device and tick Allow Subscribe for the channel", place(r.Topic)),
+		if p.cloud.legacy() {
+			return retry(platforms.NotAllowed, afterNotAllowed, "the server does not let us subscribe to %s: look at the read_key of the channel",
+				place(r.Topic))
 		}
+		return retry(platforms.NotAllowed, afterNotAllowed, "ThingSpeak does not let this MQTT device subscribe to %s: on "+
+			"thingspeak.mathworks.com open Devices > MQTT, edit the device and tick Allow Subscribe for the channel", place(r.Topic))
 	case mqtt.Unsuback:
 		return platforms.Verdict{}
 	}

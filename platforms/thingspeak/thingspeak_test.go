@@ -2,6 +2,7 @@ package thingspeak
 
 import (
 	"fmt"
+	"math"
 	"net/url"
 	"sort"
 	"strings"
@@ -84,6 +85,7 @@ func TestEncode(t *testing.T) {
 		{"not UTF-8", device(), point("1001", part("field1", raw("\xff\xfe")), part("field2", whole(2)))},
 		{"an empty value", device(), point("1001", part("field1", raw("")), part("field2", whole(2)))},
 		{"a place off the earth", device(), point("1001", part("field1", whole(1)), part("lat", real(90.5)), part("long", real(-180)), part("elevation", text("high")))},
+		{"a place as a board writes it", device(), point("1001", part("field1", whole(1)), part("lat", raw(" 25.0330\n")), part("long", text("-0")), part("elevation", real(math.NaN())))},
 		{"a place alone", device(), point("1001", part("lat", real(25)))},
 		{"an unknown part", device(), point("1001", part("field9", whole(1)), part("field1", whole(1)))},
 		{"no channel", device(), point("weather", part("field1", whole(1)))},
@@ -300,7 +302,11 @@ func TestJudge(t *testing.T) {
 	outcomes := map[platforms.Outcome]string{platforms.Confirmed: "confirmed", platforms.Retry: "retry", platforms.Refused: "refused"}
 	var out strings.Builder
 	p := opened(t, device())
-	for _, r := range replies {
+	for i, r := range append(replies, suback(0x80)) {
+		if i == len(replies) {
+			p = opened(t, legacy())
+			fmt.Fprintln(&out, "== a server of one's own")
+		}
 		if r.HTTPStatus != 0 {
 			fmt.Fprintf(&out, "== HTTP %d %q\n", r.HTTPStatus, r.Body)
 		} else {
