@@ -32,6 +32,7 @@ func TestBudgetSurvivesRestart(t *testing.T) {
 				board.publish("iot/temp", "1")
 				time.Sleep(3 * time.Second)
 				stop()
+				time.Sleep(time.Second) // The goodbye is on its way as long as everything else.
 				if len(ts.Feed(1001)) != 1 {
 					b.Fatalf("the first run sent %d rows, want 1", len(ts.Feed(1001)))
 				}
