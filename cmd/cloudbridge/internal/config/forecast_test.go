@@ -34,7 +34,7 @@ func TestForecast(t *testing.T) {
 		},
 		{
 			"keep all", upRule(`local = "z"`, `cloud = "home"`, `feed = "z"`, `keep = "all"`),
-			[]string{`keep = "all": cloud "home" takes 30 points a minute for 1 feed, each about every 2.7s; what comes quicker waits, later and later`},
+			[]string{`keep = "all": cloud "home" takes 30 points a minute for 1 feed, each about every 2.1s; what comes quicker waits, later and later`},
 		},
 		{
 			"keep all, every second", upRule(`local = "z"`, `cloud = "home"`, `feed = "z"`, `keep = "all"`, `every = "1s"`),
