@@ -117,7 +117,7 @@ func textOf(pt *mappings.Point) (string, error) {
 func checkValue(text string) error {
 	switch {
 	case text == "":
-		return errors.New("the value is empty, and Adafruit IO stores no empty value")
+		return errors.New("the value is empty, and Adafruit IO wants one")
 	case len(text) > maxValue:
 		return fmt.Errorf("the value has %d bytes, and Adafruit IO takes %d", len(text), maxValue)
 	case !utf8.ValidString(text):

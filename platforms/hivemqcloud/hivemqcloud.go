@@ -198,7 +198,7 @@ func (p *Platform) Judge(r platforms.Reply) platforms.Verdict {
 	return v
 }
 
-const access = "Access Management > Credentials on console.hivemq.cloud"
+const access = "change that under Access Management > Credentials on console.hivemq.cloud"
 
 func (p *Platform) denied(what, topic string) string {
 	if topic == "" {

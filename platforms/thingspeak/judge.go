@@ -90,7 +90,7 @@ func (p *Platform) judgeHTTP(status int, body []byte) platforms.Verdict {
 		return badKey(status)
 	case http.StatusPaymentRequired:
 		return retry(platforms.QuotaUsed, afterQuota, "the messages of this ThingSpeak licence are used up (HTTP 402): "+
-			"see Account > My Account on thingspeak.mathworks.com for when new ones come")
+			"your account on thingspeak.mathworks.com shows the licence")
 	case http.StatusNotFound:
 		return retry(platforms.NotAllowed, afterNotAllowed, "ThingSpeak does not find the channel (HTTP 404): look at the channel's "+
 			"number, and at api_url if you have set it")
