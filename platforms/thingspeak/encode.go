@@ -112,7 +112,7 @@ func fit(part mappings.Part, location bool) (text, why string) {
 	case location:
 		n, ok := part.Value.Number()
 		if !ok || math.IsNaN(n) || math.IsInf(n, 0) {
-			return "", fmt.Sprintf("%q is not a number", shorten(text))
+			return "", fmt.Sprintf("%q is not a number", platforms.Shorten(text, quoted))
 		}
 		return mappings.Value{Kind: mappings.Float, Float: n}.String(), outOfRange(part.Name, n)
 	case len(text) > textSize:
@@ -127,16 +127,6 @@ func outOfRange(part string, n float64) string {
 		return ""
 	}
 	return fmt.Sprintf("%v is outside -%v to %v", n, limit, limit)
-}
-
-// shorten keeps a reason readable where the value is long.
-func shorten(text string) string {
-	const most = 40
-	runes := []rune(text)
-	if len(runes) <= most {
-		return text
-	}
-	return string(runes[:most]) + "..."
 }
 
 // plots says whether there is anything but a location in the row: ThingSpeak would keep that, but no reading was in it.

@@ -157,7 +157,7 @@ func said(body []byte) string {
 	}
 	if json.Unmarshal(body, &answer) == nil && answer.Error.Code != "" {
 		if answer.Error.Message != "" {
-			return ": " + shorten(answer.Error.Message)
+			return ": " + platforms.Shorten(answer.Error.Message, quoted)
 		}
 		return ": " + answer.Error.Code
 	}

@@ -51,6 +51,9 @@ const (
 	fields = 8
 )
 
+// quoted is how many characters of a text a message shows.
+const quoted = 40
+
 // Platform is one account at ThingSpeak.
 type Platform struct {
 	cloud   Cloud
