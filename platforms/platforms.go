@@ -5,6 +5,7 @@
 package platforms
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -100,6 +101,16 @@ type KeyError struct {
 	Hint string
 	// Err is the cause, where there is one: a *mappings.SyntaxError has the place inside the key's string.
 	Err error
+}
+
+// Blame blames a key for the pattern, template or expression that stands there.
+func Blame(key string, err error) *KeyError {
+	e := &KeyError{Key: key, Text: err.Error(), Err: err}
+	var syntax *mappings.SyntaxError
+	if errors.As(err, &syntax) {
+		e.Text, e.Hint = syntax.Text, syntax.Hint
+	}
+	return e
 }
 
 // Unwrap gives the cause.

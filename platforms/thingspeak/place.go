@@ -1,7 +1,6 @@
 package thingspeak
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -132,11 +131,7 @@ func expression(scope mappings.Scope, e keyed) (*mappings.Expr, error) {
 	case string:
 		x, err := scope.Expr(v, mappings.WantAny)
 		if err != nil {
-			fault := &platforms.KeyError{Key: e.key, Text: err.Error(), Err: err}
-			if syntax := (*mappings.SyntaxError)(nil); errors.As(err, &syntax) {
-				fault.Hint = syntax.Hint
-			}
-			return nil, fault
+			return nil, platforms.Blame(e.key, err)
 		}
 		return x, nil
 	case int64:
