@@ -122,9 +122,13 @@ func (c *Cloud) checkWords(f *faults) {
 	switch {
 	case c.Interval < 0:
 		f.add("interval", `write a time such as interval = "20s"`, "%v is less than nothing", c.Interval)
-	case c.Interval > 0 && c.Interval < paidInterval && publicHost(c.APIURL) && !c.legacy():
+	case c.Interval == 0, !publicHost(c.APIURL), c.legacy():
+	case c.Interval < paidInterval:
 		f.add("interval", `write interval = "1s" at the least`, "%v is quicker than ThingSpeak takes rows on any plan (1s)",
 			c.Interval)
+	case c.Interval < freeInterval && c.Plan == "free":
+		f.add("interval", `write plan = "paid" too if the account has a paid licence, or interval = "15s" at the least`,
+			"%v is quicker than the free plan takes rows (15s), and ThingSpeak drops what comes too soon without a word", c.Interval)
 	}
 }
 
