@@ -63,9 +63,8 @@ func identify(cfg *bridge.Config, log *slog.Logger) {
 	}
 	id, err := config.ClientID(cfg.Queue.Dir, cfg.Name, config.ThisBoard())
 	if err != nil {
-		log.Warn("the local broker will not know this bridge again after a restart: " + err.Error() +
+		log.Warn("the local broker may not know this bridge again after a restart: " + err.Error() +
 			" (set dir in [queue], or client_id in [local])")
-		return
 	}
 	cfg.Local.Session.ClientID = id
 }
