@@ -34,7 +34,9 @@ type Part struct {
 // Point is what one uplink rule made of one message: the values for one address, at one time.
 type Point struct {
 	// Rule is the index of the uplink in its table.
-	Rule  int
+	Rule int
+	// Also are the indexes of further uplinks whose values are joined into the point.
+	Also  []int
 	Cloud string
 	// Name is the Address.Name all parts go to.
 	Name  string
