@@ -41,6 +41,11 @@ func (r *runCommand) Run(c *console) error {
 	for _, w := range f.Warnings {
 		log.Warn(w.String())
 	}
+	release, err := alone(f.Bridge.Queue.Dir)
+	if err != nil {
+		return err
+	}
+	defer release()
 	f.Bridge.Version = versionLine()
 	identify(&f.Bridge, log)
 	b, err := bridge.New(f.Bridge, log)
