@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloudbridge/internal/mqtt"
@@ -32,6 +34,8 @@ type lane interface {
 	finish(now time.Time)
 	// notice hears what the cloud said about a topic of this lane's, or about the account.
 	notice(ev platforms.Event, now time.Time)
+	// held counts messages that are not acknowledged because of this lane.
+	held() int
 	// waiting counts points; idle says whether a stop need not wait for them.
 	waiting() int
 	idle(now time.Time) bool
@@ -61,11 +65,16 @@ type cloud struct {
 	rejected *rejected
 	tally    tally
 	http     webLink
+	client   *http.Client
 	received received
 	announce *reporter
 	ask      sync.Once // restore, at start only
 	restored restoring
 	traffic  traffic
+	last     lastSeen // what was told of the cloud itself
+	heard    atomic.Uint64
+	sentN    atomic.Uint64
+	origins  origins
 
 	mu    sync.Mutex
 	lanes map[string]lane
@@ -99,8 +108,12 @@ func newCloud(b *Bridge, cfg *Cloud) (*cloud, error) {
 		c.kept = c.kept && d.MaxAge == 0
 	}
 	c.kept = c.kept && len(c.downs) > 0
-	c.http.init(b, c)
 	o, overMQTT := cfg.Platform.Session()
+	var err error
+	if c.client, err = newHTTPClient(b.cfg, o); err != nil {
+		return nil, err
+	}
+	c.http.init(b, c)
 	if !overMQTT {
 		return c, nil
 	}
@@ -189,6 +202,9 @@ func (c *cloud) start(run context.Context, wg *sync.WaitGroup) {
 
 // add puts a point into its lane.
 func (c *cloud) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) {
+	if other, twin := c.origins.twin(p); twin {
+		rule.warnOnce(c.b, fmt.Sprintf("%s: %s and %s are written to one place: %s", c.name, other, p.Local, p.Name))
+	}
 	name, err := c.platform.Lane(mappings.Address{Name: p.Name})
 	if err != nil {
 		c.refuse(p, rule, err.Error(), now)
@@ -267,6 +283,14 @@ func (c *cloud) waiting() int {
 	return n
 }
 
+func (c *cloud) held() int {
+	n := 0
+	for _, ln := range c.all() {
+		n += ln.held()
+	}
+	return n
+}
+
 func (c *cloud) finish() {
 	now := time.Now()
 	for _, ln := range c.all() {
@@ -318,12 +342,49 @@ func (c *cloud) rule(p *mappings.Point) *upRule {
 	return c.b.ups[p.Rule]
 }
 
-// count counts a point's fate for the cloud and for its rule.
+// count counts a point's fate for the cloud and for its rules: a row may be made of the values of several.
 func (c *cloud) count(p *mappings.Point, f fate, why string) {
 	c.tally.add(f, why, 1)
 	if r := c.rule(p); r != nil {
 		r.tally.add(f, why, 1)
 	}
+	for _, n := range p.Also {
+		if n >= 0 && n < len(c.b.ups) {
+			c.b.ups[n].tally.add(f, why, 1)
+		}
+	}
+}
+
+// keepsHistory says whether a point that was not sent in its own time may be sent later: any of its rules may want it.
+func (c *cloud) keepsHistory(p *mappings.Point) bool {
+	r := c.rule(p)
+	if r == nil || r.keepsHistory() {
+		return true
+	}
+	return slices.ContainsFunc(p.Also, func(n int) bool { return n >= 0 && n < len(c.b.ups) && c.b.ups[n].keepsHistory() })
+}
+
+func (r *upRule) keepsHistory() bool {
+	return r.Keep != "latest" && (r.History == nil || *r.History)
+}
+
+// overflowed counts and tells what a queue had to drop since it was asked last; before is the lane's note of it.
+func (c *cloud) overflowed(q queue.Interface, before *uint64) {
+	now := q.Stats().DroppedRecords
+	if now == *before {
+		return
+	}
+	if *before == 0 {
+		c.b.log.Warn(c.name + ": the queue is full: readings are dropped (" + c.cfg.Overflow + " first)")
+	}
+	c.tally.add(fateDropped, "the queue was full", int(now-*before))
+	*before = now
+}
+
+// passedAlone says whether a reading that a sampler let pass is still the one that was received, and not part of an
+// interval: then it is acknowledged only when it is safe.
+func passedAlone(rule *upRule, f sampleFate) bool {
+	return f.Kind == samplePassed && rule.policy.Every <= 0
 }
 
 // ready subscribes, before anybody may send. Echoes noted on the connection before cannot come any more.
@@ -332,7 +393,8 @@ func (c *cloud) ready(ctx context.Context, s *mqtt.Session) error {
 	subs := c.platform.Subscriptions(c.sources)
 	for i := range subs {
 		subs[i].NoLocal = c.b.cfg.Local.Share == ""
-		subs[i].RetainAsPublished = true
+		// A command that its app publishes with the retain flag is new: the flag is to stand for kept ones alone.
+		subs[i].RetainAsPublished = false
 		subs[i].SendRetained = c.acceptsRetained()
 		if share := c.b.cfg.Local.Share; share != "" && c.cfg.Kind.TakesAnyTopic && s.Capabilities().SharedAvailable {
 			subs[i].Filter = "$share/" + share + "/" + subs[i].Filter
@@ -349,11 +411,8 @@ func (c *cloud) ready(ctx context.Context, s *mqtt.Session) error {
 			}
 		}
 	}
-	c.ask.Do(func() {
-		c.restore(ctx, s)
-		c.wg.Go(func() { c.askBudget(c.run) })
-	})
-	return nil
+	c.ask.Do(func() { c.wg.Go(func() { c.askBudget(c.run) }) })
+	return c.restore(ctx, s)
 }
 
 func (c *cloud) acceptsRetained() bool {
@@ -369,12 +428,10 @@ func (c *cloud) notSubscribed(filter string, err error) {
 			why = v.Why
 		}
 	}
-	c.tally.add(fateRefused, "subscription to "+filter, 1)
-	for _, d := range c.downs {
-		if d.last.first(filter + why) {
-			c.b.log.Warn(fmt.Sprintf("%s: %s: subscribe to %s: %s", c.name, d.Label, filter, why))
-			return
-		}
+	// The filter itself may hold a key, where old servers want it there: the platform's words name what it is about.
+	c.tally.add(fateRefused, "subscription: "+why, 1)
+	if c.last.first(why) {
+		c.b.log.Warn(fmt.Sprintf("%s: subscribe: %s", c.name, why))
 	}
 }
 

@@ -65,8 +65,6 @@ type LaneStatus struct {
 	Bytes   int64  `json:"bytes"`
 	// NextSlot is when the platform's limit allows the next delivery.
 	NextSlot time.Time `json:"next_slot,omitzero"`
-	// Dropped counts what went because the queue was full.
-	Dropped uint64 `json:"dropped"`
 }
 
 // Rejected is a point that the cloud refused for good.

@@ -3,6 +3,7 @@ package bridge
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloudbridge/internal/mqtt"
@@ -50,7 +51,8 @@ func (t *traffic) restore(m trafficMonth) {
 }
 
 // carried counts a message that went to or came from the cloud.
-func (c *cloud) carried(m *mqtt.Message) {
+func (c *cloud) carried(m *mqtt.Message, way *atomic.Uint64) {
+	way.Add(1)
 	if c.traffic.add(m, time.Now(), c.cfg.MonthlyData) {
 		c.b.log.Warn(fmt.Sprintf("%s: this month's data is beyond monthly_data (%.1f GB): it goes on, but the plan may end",
 			c.name, float64(c.cfg.MonthlyData)/1e9))

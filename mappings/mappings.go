@@ -50,6 +50,8 @@ type Point struct {
 	Properties *mqtt.Properties
 	// Local is the topic that it came from, for words.
 	Local string
+	// Fixed is true where the target had to mend the name: another topic may come to the same. It is not kept in records.
+	Fixed bool
 }
 
 // Scope is what the templates and expressions of one rule may use.

@@ -219,17 +219,18 @@ func (u *Uplink) run(rule int, m *mqtt.Message, rd *reading, r *Result) {
 		}
 		return
 	}
-	name := target.Name.Expand(rd.values)
+	name, fixed := target.Name.Expand(rd.values), false
 	if target.Fix != nil {
-		var err error
-		if name, err = target.Fix(name); err != nil {
+		mended, err := target.Fix(name)
+		if err != nil {
 			r.problem(rule, err)
 			return
 		}
+		name, fixed = mended, mended != name
 	}
 	p := Point{
 		Rule: rule, Cloud: u.Cloud.Expand(rd.values), Name: name, Parts: parts,
-		Time: rd.at, Arrived: rd.arrived, QoS: u.QoS, Retain: m.Retain, Properties: m.Properties, Local: m.Topic,
+		Time: rd.at, Arrived: rd.arrived, QoS: u.QoS, Retain: m.Retain, Properties: m.Properties, Local: m.Topic, Fixed: fixed,
 	}
 	if u.Retain != nil {
 		p.Retain = *u.Retain

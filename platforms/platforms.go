@@ -19,7 +19,7 @@ type Platform interface {
 	// contains a secret.
 	Account() string
 	// Session says where and how to connect. The engine adds the handler and, where allowed, a client id and a will.
-	// ok is false where the platform is reached over HTTP alone.
+	// ok is false where the platform is reached over HTTP alone; TLS and Proxy count there too.
 	Session() (o mqtt.Options, ok bool)
 	// Limits holds for each lane of the account.
 	Limits() Limits

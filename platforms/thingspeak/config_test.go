@@ -123,7 +123,7 @@ func TestOpen(t *testing.T) {
 			continue
 		}
 		o, ok := p.Session()
-		if ok != c.mqtt || o.URL != c.url || p.Account() != c.account {
+		if ok != c.mqtt || ok && o.URL != c.url || p.Account() != c.account {
 			t.Errorf("%s: session %q %v, account %q", c.name, o.URL, ok, p.Account())
 		}
 		if ok && (o.Protocol != mqtt.V311 || !o.CleanStart || o.Will != nil || o.ClientID != c.cloud.ClientID || o.Username != c.cloud.Username ||
