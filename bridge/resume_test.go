@@ -82,6 +82,7 @@ func TestCutsDoNotDouble(t *testing.T) {
 			eventually(t, "all readings to wait", func() bool { return waiting() == n })
 			d.cutOften(t, br)
 			barrier(t, br, board, "iot/x")
+			eventually(t, "the last one to wait too", func() bool { return waiting() > n })
 			if got := waiting(); got != n+1 {
 				t.Errorf("%d readings wait after five cuts, want %d", got, n+1)
 			}
