@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -43,7 +42,6 @@ type Bridge struct {
 	accounts *accounts
 	memory   *memory
 	started  time.Time
-	client   *http.Client
 	dial     dialFunc
 	upward   tally // local messages that no rule took
 }
@@ -80,7 +78,6 @@ func New(cfg Config, log *slog.Logger) (*Bridge, error) {
 	if b.scale <= 0 {
 		b.scale = 1
 	}
-	b.client = newHTTPClient(cfg)
 	var up []mappings.Uplink
 	for i := range cfg.Uplinks {
 		u := &cfg.Uplinks[i]
@@ -155,10 +152,7 @@ func (b *Bridge) stop() {
 		sleep(context.Background(), 10*time.Millisecond)
 	}
 	for _, c := range b.order {
-		if n := c.waiting(); n > 0 {
-			c.tally.add(fateDropped, "not sent before the stop", n)
-			b.log.Warn(fmt.Sprintf("%s: %s could not be sent before the stop", c.name, readings(n)))
-		}
+		c.account()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime-sendTime-500*time.Millisecond)
 	defer cancel()
@@ -170,6 +164,18 @@ func readings(n int) string {
 		return "1 reading"
 	}
 	return fmt.Sprintf("%d readings", n)
+}
+
+// account says at a stop what becomes of what was not sent: what is not acknowledged stays with the local broker.
+func (c *cloud) account() {
+	held := c.held()
+	if lost := c.waiting() - held; lost > 0 {
+		c.tally.add(fateDropped, "not sent before the stop", lost)
+		c.b.log.Warn(fmt.Sprintf("%s: %s could not be sent before the stop", c.name, readings(lost)))
+	}
+	if held > 0 {
+		c.b.log.Info(fmt.Sprintf("%s: %s stay with the local broker until the next start", c.name, readings(held)))
+	}
 }
 
 // drained says whether a stop need not wait: nothing is left that could be sent now.

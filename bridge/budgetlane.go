@@ -30,6 +30,10 @@ type budgetLane struct {
 	after  uint64
 	queued bool // the next turn is the queue's
 	trials []*trial
+	// dropped is how many records the queue had to drop so far.
+	dropped uint64
+	// stopping says that what waits need not be fair any more, only sent.
+	stopping bool
 }
 
 // trial is a point that was sent and is not yet confirmed: not acknowledged, or not long enough without a complaint.
@@ -47,7 +51,7 @@ func newBudgetLane(c *cloud, name string) *budgetLane {
 	c.b.memory.remember(c.platform.Account(), name, p)
 	return &budgetLane{
 		c: c, name: name, pacer: p,
-		queue:   queue.NewMemory(c.b.cfg.Queue.MaxSize, c.cfg.Overflow),
+		queue:   c.newQueue(),
 		wake:    make(chan struct{}, 1),
 		latest:  newLatest(c.b.scale),
 		sampler: newSampler(),
@@ -65,8 +69,11 @@ func (l *budgetLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.T
 	}
 	out, f := l.sampler.add(p.Clone(), rule.policy, now)
 	l.c.sampled(p, rule, f)
+	if !passedAlone(rule, f) {
+		r = nil // It is merged into its interval, as its rule says.
+	}
 	for i := range out {
-		l.keep(out[i], rule, nil, now)
+		l.keep(out[i], rule, r, now)
 	}
 }
 
@@ -76,6 +83,7 @@ func (l *budgetLane) keep(p mappings.Point, rule *upRule, r *receipt, now time.T
 		if err := l.queue.Append(p.Append(nil), l.debts.take(r)); err != nil {
 			l.c.count(&p, fateDropped, err.Error())
 		}
+		l.c.overflowed(l.queue, &l.dropped)
 		return
 	}
 	if l.latest.put(p, now) {
@@ -85,6 +93,7 @@ func (l *budgetLane) keep(p mappings.Point, rule *upRule, r *receipt, now time.T
 
 func (l *budgetLane) finish(now time.Time) {
 	l.mu.Lock()
+	l.stopping = true
 	for _, p := range l.sampler.close() {
 		l.keep(p, l.c.rule(&p), nil, now)
 	}
@@ -177,6 +186,9 @@ func (l *budgetLane) pick(now time.Time) (p mappings.Point, seq uint64, next tim
 		}
 	}
 	share := l.pacer.perAddress(l.c.acct.sharing(l, l.latest.active(now)))
+	if l.stopping {
+		share = 0
+	}
 	if p, ok, next = l.latest.pick(now, share); ok {
 		l.queued = true
 		return p, 0, next, true
@@ -207,6 +219,11 @@ func (l *budgetLane) pickQueued(now time.Time) (p mappings.Point, seq uint64, ok
 		p, err = mappings.ReadPoint(recs[0].Data)
 		if err != nil {
 			l.c.tally.add(fateDropped, "record not readable", 1)
+			l.settle(seq)
+			continue
+		}
+		if s, _ := l.c.link.up(); s != nil && p.Arrived.Before(s.began) && !l.c.keepsHistory(&p) {
+			l.c.count(&p, fateDropped, "it waited for the cloud, and its rule keeps no history")
 			l.settle(seq)
 			continue
 		}
@@ -246,13 +263,13 @@ func (l *budgetLane) send(ctx context.Context, s *session, p mappings.Point, seq
 	}
 	cost := max(d.Cost, 1)
 	t := &trial{point: p, seq: seq, topic: d.Message.Topic, on: s}
-	if slot = l.pacer.next(now, cost); slot.After(now) {
+	slot, ok := l.pacer.reserve(now, cost)
+	if !ok {
 		l.mu.Lock()
 		l.takeBack(t, "")
 		l.mu.Unlock()
 		return slot
 	}
-	l.pacer.take(now, cost)
 	l.c.left(&p, d)
 	t.heard = l.c.sent(d)
 	l.mu.Lock()
@@ -263,13 +280,14 @@ func (l *budgetLane) send(ctx context.Context, s *session, p mappings.Point, seq
 	l.mu.Unlock()
 	if err := s.Publish(ctx, d.Message, func(res mqtt.Result) { l.answered(t, res.Err) }); err != nil {
 		l.drop(t)
-		if ctx.Err() != nil || isEnd(s) {
-			l.mu.Lock()
-			l.takeBack(t, "the connection was lost")
-			l.mu.Unlock()
+		if neverGoes(err) {
+			l.giveUp(&p, seq, err.Error())
 			return now
 		}
-		l.giveUp(&p, seq, err.Error())
+		l.mu.Lock()
+		l.takeBack(t, "the connection was lost")
+		l.mu.Unlock()
+		awaitEnd(ctx, s)
 	}
 	return now
 }
@@ -279,6 +297,7 @@ func (l *budgetLane) answered(t *trial, err error) {
 	defer poke(l.wake)
 	if err == nil {
 		t.heard()
+		l.c.sentN.Add(1)
 		l.mu.Lock()
 		t.acked = time.Now()
 		l.mu.Unlock()
@@ -407,10 +426,10 @@ func (l *budgetLane) idle(now time.Time) bool {
 
 func (l *budgetLane) owes() (*desk, uint64, bool) { return l.debts.oldest() }
 func (l *budgetLane) secure() bool                { return secure(l.queue, &l.debts) }
+func (l *budgetLane) held() int                   { return l.debts.count() }
 
 func (l *budgetLane) status(now time.Time) LaneStatus {
-	q := l.queue.Stats()
-	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: q.Bytes, Dropped: q.DroppedRecords}
+	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: l.queue.Stats().Bytes}
 	if at := l.pacer.next(now, 1); at.After(now) {
 		st.NextSlot = at
 	}

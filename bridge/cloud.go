@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloudbridge/internal/mqtt"
+	"cloudbridge/internal/queue"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
 )
@@ -31,6 +34,8 @@ type lane interface {
 	finish(now time.Time)
 	// notice hears what the cloud said about a topic of this lane's, or about the account.
 	notice(ev platforms.Event, now time.Time)
+	// held counts messages that are not acknowledged because of this lane.
+	held() int
 	// waiting counts points; idle says whether a stop need not wait for them.
 	waiting() int
 	idle(now time.Time) bool
@@ -60,10 +65,16 @@ type cloud struct {
 	rejected *rejected
 	tally    tally
 	http     webLink
+	client   *http.Client
 	received received
 	announce *reporter
 	ask      sync.Once // restore, at start only
 	restored restoring
+	traffic  traffic
+	last     lastSeen // what was told of the cloud itself
+	heard    atomic.Uint64
+	sentN    atomic.Uint64
+	origins  origins
 
 	mu    sync.Mutex
 	lanes map[string]lane
@@ -97,8 +108,12 @@ func newCloud(b *Bridge, cfg *Cloud) (*cloud, error) {
 		c.kept = c.kept && d.MaxAge == 0
 	}
 	c.kept = c.kept && len(c.downs) > 0
-	c.http.init(b, c)
 	o, overMQTT := cfg.Platform.Session()
+	var err error
+	if c.client, err = newHTTPClient(b.cfg, o); err != nil {
+		return nil, err
+	}
+	c.http.init(b, c)
 	if !overMQTT {
 		return c, nil
 	}
@@ -157,6 +172,19 @@ func (c *cloud) sessionOptions() mqtt.Options {
 	return o
 }
 
+// memoryMost bounds a queue while queues are in memory only: [queue] max_size is meant for a disk, and a small board has
+// less memory than that.
+const memoryMost = 16 << 20
+
+// newQueue makes the queue of a lane.
+func (c *cloud) newQueue() queue.Interface {
+	most := int64(memoryMost)
+	if size := c.b.cfg.Queue.MaxSize; size > 0 {
+		most = min(most, size)
+	}
+	return queue.NewMemory(most, c.cfg.Overflow)
+}
+
 func (c *cloud) start(run context.Context, wg *sync.WaitGroup) {
 	c.mu.Lock()
 	c.run, c.wg = run, wg
@@ -174,6 +202,9 @@ func (c *cloud) start(run context.Context, wg *sync.WaitGroup) {
 
 // add puts a point into its lane.
 func (c *cloud) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) {
+	if other, twin := c.origins.twin(p); twin {
+		rule.warnOnce(c.b, fmt.Sprintf("%s: %s and %s are written to one place: %s", c.name, other, p.Local, p.Name))
+	}
 	name, err := c.platform.Lane(mappings.Address{Name: p.Name})
 	if err != nil {
 		c.refuse(p, rule, err.Error(), now)
@@ -252,6 +283,14 @@ func (c *cloud) waiting() int {
 	return n
 }
 
+func (c *cloud) held() int {
+	n := 0
+	for _, ln := range c.all() {
+		n += ln.held()
+	}
+	return n
+}
+
 func (c *cloud) finish() {
 	now := time.Now()
 	for _, ln := range c.all() {
@@ -275,49 +314,14 @@ func (c *cloud) drained() bool {
 	return true
 }
 
-// refuse puts a point on the list of those that cannot go, with the reason.
-func (c *cloud) refuse(p *mappings.Point, rule *upRule, why string, now time.Time) {
-	value := ""
-	for i, part := range p.Parts {
-		if i > 0 {
-			value += " "
-		}
-		if part.Name != "" {
-			value += part.Name + "="
-		}
-		value += part.Value.String()
-	}
-	c.rejected.add(Rejected{Time: now, Address: p.Name, Value: cut(value), Why: why})
-	c.tally.add(fateRefused, why, 1)
-	if rule != nil {
-		rule.tally.add(fateRefused, why, 1)
-		rule.warnOnce(c.b, fmt.Sprintf("%s: %s: %s", c.name, p.Name, why))
-	}
-}
-
-// rule finds the rule that made a point; a record of an older configuration may have none.
-func (c *cloud) rule(p *mappings.Point) *upRule {
-	if p.Rule < 0 || p.Rule >= len(c.b.ups) {
-		return nil
-	}
-	return c.b.ups[p.Rule]
-}
-
-// count counts a point's fate for the cloud and for its rule.
-func (c *cloud) count(p *mappings.Point, f fate, why string) {
-	c.tally.add(f, why, 1)
-	if r := c.rule(p); r != nil {
-		r.tally.add(f, why, 1)
-	}
-}
-
 // ready subscribes, before anybody may send. Echoes noted on the connection before cannot come any more.
 func (c *cloud) ready(ctx context.Context, s *mqtt.Session) error {
 	c.echoes.clear()
 	subs := c.platform.Subscriptions(c.sources)
 	for i := range subs {
 		subs[i].NoLocal = c.b.cfg.Local.Share == ""
-		subs[i].RetainAsPublished = true
+		// A command that its app publishes with the retain flag is new: the flag is to stand for kept ones alone.
+		subs[i].RetainAsPublished = false
 		subs[i].SendRetained = c.acceptsRetained()
 		if share := c.b.cfg.Local.Share; share != "" && c.cfg.Kind.TakesAnyTopic && s.Capabilities().SharedAvailable {
 			subs[i].Filter = "$share/" + share + "/" + subs[i].Filter
@@ -334,11 +338,8 @@ func (c *cloud) ready(ctx context.Context, s *mqtt.Session) error {
 			}
 		}
 	}
-	c.ask.Do(func() {
-		c.restore(ctx, s)
-		c.wg.Go(func() { c.askBudget(c.run) })
-	})
-	return nil
+	c.ask.Do(func() { c.wg.Go(func() { c.askBudget(c.run) }) })
+	return c.restore(ctx, s)
 }
 
 func (c *cloud) acceptsRetained() bool {
@@ -354,12 +355,10 @@ func (c *cloud) notSubscribed(filter string, err error) {
 			why = v.Why
 		}
 	}
-	c.tally.add(fateRefused, "subscription to "+filter, 1)
-	for _, d := range c.downs {
-		if d.last.first(filter + why) {
-			c.b.log.Warn(fmt.Sprintf("%s: %s: subscribe to %s: %s", c.name, d.Label, filter, why))
-			return
-		}
+	// The filter itself may hold a key, where old servers want it there: the platform's words name what it is about.
+	c.tally.add(fateRefused, "subscription: "+why, 1)
+	if c.last.first(why) {
+		c.b.log.Warn(fmt.Sprintf("%s: subscribe: %s", c.name, why))
 	}
 }
 
@@ -427,57 +426,6 @@ func (c *cloud) left(p *mappings.Point, d *platforms.Delivery) {
 			r.warnOnce(c.b, c.name+": "+p.Name+": "+why)
 		}
 	}
-}
-
-// sampled counts what became of a reading that does not go on by itself.
-func (c *cloud) sampled(p *mappings.Point, rule *upRule, f sampleFate) {
-	switch f.Kind {
-	case sampleReplaced:
-		rule.tally.add(fateReplaced, "by another of its interval", 1)
-	case sampleSkipped:
-		rule.tally.add(fateSkipped, f.Why, 1)
-	case sampleProblem:
-		rule.tally.add(fateDropped, f.Why, 1)
-		rule.warnOnce(c.b, p.Local+": "+f.Why)
-	}
-}
-
-// skipped counts summaries that a rule held back.
-func (c *cloud) skipped(list []mappings.Skip) {
-	for _, s := range list {
-		if s.Rule >= 0 && s.Rule < len(c.b.ups) {
-			c.b.ups[s.Rule].tally.add(fateSkipped, s.Why, 1)
-		}
-	}
-}
-
-// blocked are the topics that this account may not use, for a while.
-type blocked struct {
-	mu   sync.Mutex
-	list map[string]time.Time
-}
-
-func (b *blocked) block(topic string, until time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.list == nil {
-		b.list = make(map[string]time.Time)
-	}
-	if len(b.list) > 1000 {
-		clear(b.list)
-	}
-	b.list[topic] = until
-}
-
-func (b *blocked) is(topic string, now time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	until, ok := b.list[topic]
-	if ok && !until.After(now) {
-		delete(b.list, topic)
-		return false
-	}
-	return ok
 }
 
 // hostOf is what a status shows of an address: never a user or password that stands in it.

@@ -41,21 +41,15 @@ func (l *local) status(now time.Time) LinkStatus {
 func (c *cloud) status(now time.Time) CloudStatus {
 	s := CloudStatus{Name: c.name, Platform: c.cfg.Kind.Name, LinkStatus: c.state(now), Rejected: c.rejected.list()}
 	s.URL = hostOf(c.options.URL)
-	waiting, dropped := 0, uint64(0)
+	s.MonthBytes = c.traffic.state().Bytes
+	s.Received, s.Sent = c.heard.Load(), c.sentN.Load()
+	waiting := 0
 	for _, ln := range c.all() {
 		st := ln.status(now)
 		waiting += st.Waiting
-		dropped += st.Dropped
 		s.Lanes = append(s.Lanes, st)
 	}
 	s.Counts = c.tally.counts(waiting)
-	if dropped > 0 {
-		s.Counts.Dropped += dropped
-		if s.Counts.Reasons == nil {
-			s.Counts.Reasons = make(map[string]uint64)
-		}
-		s.Counts.Reasons["dropped: the queue was full"] += dropped
-	}
 	return s
 }
 

@@ -38,15 +38,26 @@ func (t *tally) add(f fate, reason string, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.n[f] += uint64(n)
-	if reason == "" {
-		return
+	if reason != "" {
+		t.because(fateWords[f], reason, n)
 	}
+}
+
+// note counts something that happened to a point and is not its fate.
+func (t *tally) note(what string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.because("noted", what, 1)
+}
+
+// because counts a reason. mu is held.
+func (t *tally) because(word, reason string, n int) {
 	if t.reasons == nil {
 		t.reasons = make(map[string]uint64)
 	}
-	key := fateWords[f] + ": " + reason
+	key := word + ": " + reason
 	if _, known := t.reasons[key]; !known && len(t.reasons) >= mostReasons {
-		key = fateWords[f] + ": other reasons"
+		key = word + ": other reasons"
 	}
 	t.reasons[key] += uint64(n)
 }

@@ -19,6 +19,7 @@ type received struct {
 // receive reads a message of the cloud's. It runs on the goroutine that reads the connection and never blocks.
 func (c *cloud) receive(in *mqtt.Inbound) {
 	now := time.Now()
+	c.carried(&in.Message, &c.heard)
 	ev := c.platform.Decode(&in.Message)
 	switch ev.Kind {
 	case platforms.Command:
@@ -81,6 +82,9 @@ func (c *cloud) command(in *mqtt.Inbound, ev *platforms.Event, now time.Time) {
 			c.b.log.Warn(fmt.Sprintf("%s: %s: %s", c.name, rule.Label, p.Err))
 		}
 	}
+	if len(res.Skips)+len(res.Problems)+len(res.Commands) == 0 {
+		c.tally.add(fateSkipped, "no downlink for it", 1)
+	}
 	acks := newShared(in.Ack)
 	for i := range res.Commands {
 		cmd := &res.Commands[i]
@@ -137,14 +141,13 @@ func (c *cloud) bringDown(rule *downRule, in *mqtt.Inbound, m mqtt.Message, acks
 	}
 	offered := m // Before our id is added: the outbox and the other cloud each add it once.
 	m.Properties = withHop(m.Properties, c.b.local.id)
-	cmd := &order{message: m, rule: rule, cloud: c, data: rule.MaxAge == 0}
+	cmd := &order{message: m, rule: rule, cloud: c, data: rule.MaxAge == 0, kept: in.QoS > 0}
 	if age > 0 {
 		cmd.deadline = now.Add(c.b.scaled(age))
 	}
 	acks.hold()
 	cmd.done = acks.release
 	rule.last.noteDown(&m, now)
-	c.b.memory.lastDown(c.name, rule.Source.Name.String()+" "+rule.Source.Part, m.Topic, m.Payload)
 	c.b.outbox.put(cmd)
 	c.b.carry(&offered, nil, c, &c.received.up, nil)
 }
@@ -185,16 +188,19 @@ func (s *shared) release() {
 type restoring struct {
 	mu    sync.Mutex
 	asked map[*downRule]time.Time
+	// done says that all were asked; only the link's goroutine uses it.
+	done bool
 }
 
 // restoreTime is how long after the question a value counts as its answer.
 const restoreTime = 10 * time.Second
 
-// restore asks for the last value of each source whose downlink says on_connect = "restore", at the bridge's start.
-func (c *cloud) restore(ctx context.Context, s *mqtt.Session) {
+// restore asks for the last value of each source whose downlink says on_connect = "restore", once, when the bridge has
+// come up.
+func (c *cloud) restore(ctx context.Context, s *mqtt.Session) error {
 	r, ok := c.platform.(platforms.Restorer)
-	if !ok {
-		return
+	if !ok || c.restored.done {
+		return nil
 	}
 	for _, d := range c.downs {
 		if !d.Restore {
@@ -211,9 +217,11 @@ func (c *cloud) restore(ctx context.Context, s *mqtt.Session) {
 		c.restored.asked[d] = time.Now().Add(c.b.scaled(restoreTime))
 		c.restored.mu.Unlock()
 		if err := s.Publish(ctx, m, func(mqtt.Result) {}); err != nil {
-			c.b.log.Warn(fmt.Sprintf("%s: %s: ask for the last value: %s", c.name, d.Label, err))
+			return fmt.Errorf("ask for the last value: %w", err)
 		}
 	}
+	c.restored.done = true
+	return nil
 }
 
 // unchanged says whether a command is the answer to our question and says what the house was told before.

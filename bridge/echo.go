@@ -29,7 +29,8 @@ type echoes struct {
 	sends map[echoToken][]echoMark
 	ends  []echoEnd // confirmed ones in the order in which they end
 	// order is what was sent, oldest first, for the bound; it may name what is gone.
-	order []echoToken
+	order  []echoToken
+	frozen bool
 }
 
 // echoToken names one publish; zero is none.
@@ -101,13 +102,33 @@ func (e *echoes) ours(list []platforms.Echo, now time.Time) bool {
 	return false
 }
 
+// freeze holds everything while the connection is down to a broker that keeps the session: an echo may wait there. thaw
+// gives what was confirmed its last stretch anew.
+func (e *echoes) freeze() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.frozen = true
+}
+
+func (e *echoes) thaw(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.frozen {
+		return
+	}
+	e.frozen = false
+	for i := range e.ends {
+		e.ends[i].at = now.Add(e.life)
+	}
+}
+
 // clear forgets everything: what a lost connection did not bring back never comes.
 func (e *echoes) clear() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.marks = make(map[echoMark][]echoToken)
 	e.sends = make(map[echoToken][]echoMark)
-	e.ends, e.order = nil, nil
+	e.ends, e.order, e.frozen = nil, nil, false
 }
 
 // len is how many fingerprints are waiting.
@@ -146,7 +167,7 @@ func (e *echoes) forget(t echoToken) {
 
 // prune forgets what has ended.
 func (e *echoes) prune(now time.Time) {
-	for len(e.ends) > 0 && e.ends[0].at.Before(now) {
+	for !e.frozen && len(e.ends) > 0 && e.ends[0].at.Before(now) {
 		e.forget(e.ends[0].token)
 		e.ends = e.ends[1:]
 	}

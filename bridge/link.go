@@ -142,23 +142,20 @@ func (l *link) waitTurn(ctx context.Context) bool {
 		l.mu.Lock()
 		at := l.holdOff
 		l.mu.Unlock()
-		if l.logins != nil {
-			if n := l.logins.next(now); n.After(at) {
-				at = n
-			}
-		}
 		if !at.After(now) {
-			break
+			if l.logins == nil {
+				return ctx.Err() == nil
+			}
+			next, ok := l.logins.reserve(now)
+			if ok {
+				return ctx.Err() == nil
+			}
+			at = next
 		}
 		if !sleep(ctx, at.Sub(now)) {
 			return false
 		}
 	}
-	if l.logins != nil {
-		l.logins.take(time.Now())
-		l.spent()
-	}
-	return true
 }
 
 // attempt dials once, with one protocol version.
@@ -180,6 +177,9 @@ func (l *link) attempt(ctx context.Context) (*mqtt.Session, error) {
 	dctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
 	defer cancel()
 	s, err := l.dial(dctx, o)
+	if l.logins != nil && reachedBroker(err) {
+		l.spent()
+	}
 	if err != nil {
 		if ctx.Err() == nil && dctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", errNoAnswer, err)
@@ -187,6 +187,12 @@ func (l *link) attempt(ctx context.Context) (*mqtt.Session, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// reachedBroker says whether an attempt cost a login: somebody answered it.
+func reachedBroker(err error) bool {
+	var refusal *mqtt.RefusedError
+	return err == nil || errors.As(err, &refusal) || errors.Is(err, mqtt.ErrClosedEarly)
 }
 
 var errNoAnswer = errors.New("no answer within 30 s")

@@ -34,8 +34,7 @@ type local struct {
 	id       string
 	main     *localSession
 	filters  []mappings.Filter
-	echoes   *echoes
-	tokens   sync.Map // topic -> echoToken of the last command sent there
+	tokens   sync.Map // *mqtt.Message -> []localMark of a command on its way
 	reporter *reporter
 
 	mu    sync.Mutex
@@ -51,7 +50,9 @@ type localSession struct {
 	link   *link
 	suffix string
 	group  filterGroup // what an extra session serves; the main session decides at each connection
-	desk   desk
+	desk   *desk
+	echoes *echoes
+	told   []string // the filters that this run has subscribed to on the kept session
 	ids    atomic.Pointer[[]int]
 	window atomic.Int64
 	paused atomic.Bool
@@ -61,7 +62,7 @@ type localSession struct {
 }
 
 func newLocal(b *Bridge) *local {
-	l := &local{b: b, id: b.cfg.Local.Session.ClientID, filters: b.table.Filters(), echoes: newEchoes(b.scale)}
+	l := &local{b: b, id: b.cfg.Local.Session.ClientID, filters: b.table.Filters()}
 	if l.id == "" {
 		l.id = randomID(b.cfg.Name)
 	}
@@ -72,7 +73,7 @@ func newLocal(b *Bridge) *local {
 
 // session prepares one session. The main one has the will.
 func (l *local) session(suffix string) *localSession {
-	s := &localSession{l: l, suffix: suffix}
+	s := &localSession{l: l, suffix: suffix, desk: newDesk(), echoes: newEchoes(l.b.scale)}
 	base := l.b.cfg.Local.Session
 	base.ClientID = l.id + suffix
 	base.CleanStart, base.SessionExpiry = false, localExpiry
@@ -124,14 +125,25 @@ func (s *localSession) ready(ctx context.Context, c *mqtt.Session) error {
 	}
 	subs := s.subscriptions(caps)
 	s.since.Store(time.Now().UnixNano())
-	if old := s.l.b.memory.filters(s.suffix, subs); caps.SessionPresent && len(old) > 0 {
+	if caps.SessionPresent {
+		s.echoes.thaw(time.Now())
+	} else {
+		s.echoes.clear()
+		s.desk.forget()
+		s.told = nil
+	}
+	if old := s.l.b.memory.stale(s.suffix, subs); caps.SessionPresent && len(old) > 0 {
 		if err := c.Unsubscribe(ctx, old...); err != nil {
 			return fmt.Errorf("unsubscribe: %w", err)
 		}
 	}
-	if len(subs) == 0 {
+	s.l.b.memory.subscribed(s.suffix, subs)
+	filters := names(subs)
+	if len(subs) == 0 || caps.Protocol == mqtt.V311 && slices.Equal(filters, s.told) {
+		// On 3.1.1 each new SUBSCRIBE would bring all retained messages again.
 		return nil
 	}
+	s.told = filters
 	refused, err := c.Subscribe(ctx, subs...)
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
@@ -239,8 +251,17 @@ func (s *localSession) notSubscribed(filter string, err error) {
 	s.l.b.upward.add(fateRefused, "subscription to "+filter, 1)
 }
 
-// lost forgets the echoes that the connection took with it.
-func (s *localSession) lost(error) { s.l.echoes.clear() }
+// names are the filters of subscriptions.
+func names(subs []mqtt.Subscription) []string {
+	list := make([]string, len(subs))
+	for i, sub := range subs {
+		list[i] = sub.Filter
+	}
+	return list
+}
+
+// lost holds the echoes: the broker keeps the session, and with it what it has not delivered yet.
+func (s *localSession) lost(error) { s.echoes.freeze() }
 
 // receive takes a message in. It runs on the goroutine that reads the connection and never blocks.
 func (s *localSession) receive(in *mqtt.Inbound) {
@@ -249,9 +270,13 @@ func (s *localSession) receive(in *mqtt.Inbound) {
 	}
 	s.in.Add(1)
 	l := s.l
-	if l.guards(s) && l.echoes.ours(localEcho(&in.Message), time.Now()) {
+	r, again := s.desk.take(in)
+	if again {
+		return
+	}
+	if s.guards() && s.echoes.ours(localEcho(&in.Message), time.Now()) {
 		l.b.upward.add(fateDropped, "our own command, come back", 1)
-		in.Ack()
+		r.release()
 		return
 	}
 	ids := in.Subscriptions
@@ -260,44 +285,77 @@ func (s *localSession) receive(in *mqtt.Inbound) {
 			ids = *all
 		}
 	}
-	r := s.desk.take(in)
 	l.b.carry(&in.Message, ids, nil, &s.result, r)
 	r.release()
 	if window := int(s.window.Load()); s.desk.open() >= window*3/4 {
-		l.b.relieve(&s.desk, window)
+		l.b.relieve(s.desk, window)
 	}
 }
 
 // pause takes nothing more in.
 func (l *local) pause() {
-	l.main.paused.Store(true)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, s := range l.extra {
+	for _, s := range l.sessions() {
 		s.paused.Store(true)
 	}
 }
 
-// guards says whether the broker sends us back what we publish, for want of No Local.
-func (l *local) guards(s *localSession) bool {
-	return len(l.b.downs) > 0 && (s.link.speaks() == mqtt.V311 || l.b.cfg.Local.Share != "" || s.suffix != "")
+// guards says whether the broker sends a session what we publish, for want of No Local. Commands go out on the main
+// session, and to the broker another session is another client.
+func (s *localSession) guards() bool {
+	return len(s.l.b.downs) > 0 && (s.link.speaks() == mqtt.V311 || s.l.b.cfg.Local.Share != "" || s.suffix != "")
+}
+
+// hears says whether the session is subscribed to a topic.
+func (s *localSession) hears(topic string) bool {
+	ids := s.ids.Load()
+	for _, f := range s.l.filters {
+		if ids != nil && !slices.Contains(*ids, f.ID) {
+			continue
+		}
+		if filtersOverlap(f.Filter, topic) {
+			return true
+		}
+	}
+	return false
 }
 
 func localEcho(m *mqtt.Message) []platforms.Echo {
 	return []platforms.Echo{{Address: mappings.Address{Name: m.Topic}, Value: string(m.Payload)}}
 }
 
-// sending notes a command before it goes to the broker, and heard that the broker has it.
+// localMark is an echo that one session will hear.
+type localMark struct {
+	on  *localSession
+	tok echoToken
+}
+
+// sending notes a command before it goes to the broker, once for each session that will hear it, and heard that the
+// broker has it.
 func (l *local) sending(m *mqtt.Message) {
-	if l.guards(l.main) && l.reads(m.Topic) {
-		l.tokens.Store(m, l.echoes.sent(localEcho(m), time.Now()))
+	var marks []localMark
+	for _, s := range l.sessions() {
+		if s.guards() && s.hears(m.Topic) {
+			marks = append(marks, localMark{s, s.echoes.sent(localEcho(m), time.Now())})
+		}
+	}
+	if len(marks) > 0 {
+		l.tokens.Store(m, marks)
 	}
 }
 
 func (l *local) heard(m *mqtt.Message) {
-	if tok, ok := l.tokens.LoadAndDelete(m); ok {
-		l.echoes.confirmed(tok.(echoToken), time.Now())
+	if marks, ok := l.tokens.LoadAndDelete(m); ok {
+		for _, mark := range marks.([]localMark) {
+			mark.on.echoes.confirmed(mark.tok, time.Now())
+		}
 	}
+}
+
+// sessions are the main one and those beside it.
+func (l *local) sessions() []*localSession {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]*localSession{l.main}, l.extra...)
 }
 
 // reads says whether an uplink reads this topic.
@@ -308,13 +366,20 @@ func (l *local) reads(topic string) bool {
 	})
 }
 
-// foundAtSubscribing says whether a message with the retain flag may be one that the broker had kept. MQTT 3.1.1 sets
-// the flag for nothing else; in MQTT 5, where the flag is as published, only the time since subscribing tells.
-func (l *local) foundAtSubscribing(_ *mqtt.Message, now time.Time) bool {
+// foundAtSubscribing says whether a message with the retain flag may be one that the broker had kept before we came.
+// MQTT 3.1.1 sets the flag for nothing else. In MQTT 5, where the flag is as published, kept messages come only to a
+// subscription that asked for them, and then the time since subscribing must tell.
+func (l *local) foundAtSubscribing(ids []int, now time.Time) bool {
 	if l.main.link.speaks() == mqtt.V311 {
 		return true
 	}
-	return now.UnixNano()-l.main.since.Load() < int64(l.b.scaled(retainedTime))
+	if now.UnixNano()-l.main.since.Load() >= int64(l.b.scaled(retainedTime)) {
+		return false
+	}
+	if len(ids) == 0 {
+		return l.wantsRetained(0)
+	}
+	return slices.ContainsFunc(ids, l.wantsRetained)
 }
 
 // farewell says on the local broker that the bridge is off, for a clean goodbye publishes no will.

@@ -40,6 +40,8 @@ type memoryState struct {
 	Logins  map[string][]spend    `json:"logins,omitempty"`
 	Filters map[string][]string   `json:"filters,omitempty"`
 	Down    map[string]saying     `json:"down,omitempty"`
+	// Traffic is by the name of the cloud.
+	Traffic map[string]trafficMonth `json:"traffic,omitempty"`
 }
 
 // saying is the last thing that a downlink told the house.
@@ -85,6 +87,9 @@ func (m *memory) load(b *Bridge) {
 	}
 	for k, v := range m.past.Down {
 		m.down[k] = v
+	}
+	for _, c := range b.order {
+		c.traffic.restore(m.past.Traffic[c.name])
 	}
 	open := m.past
 	open.Clean = false
@@ -134,6 +139,10 @@ func (m *memory) save(b *Bridge) {
 	for key, p := range m.pacers {
 		s.Pacers[key] = p.state()
 	}
+	s.Traffic = make(map[string]trafficMonth)
+	for _, c := range b.order {
+		s.Traffic[c.name] = c.traffic.state()
+	}
 	if err := m.write(s); err != nil {
 		b.log.Warn("write the state: " + err.Error())
 	}
@@ -169,31 +178,37 @@ func (m *memory) write(s memoryState) error {
 	return os.Rename(path+".new", path)
 }
 
-// filters notes what a session is subscribed to now, and returns what it was before and is not now.
-func (m *memory) filters(session string, now []mqtt.Subscription) (gone []string) {
+// stale returns the filters that a kept session had and is not to have any more.
+func (m *memory) stale(session string, now []mqtt.Subscription) (gone []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var list []string
-	for _, s := range now {
-		list = append(list, s.Filter)
-	}
+	list := names(now)
 	for _, f := range m.past.Filters[session] {
 		if !slices.Contains(list, f) {
 			gone = append(gone, f)
 		}
 	}
+	return gone
+}
+
+// subscribed notes what a session is subscribed to.
+func (m *memory) subscribed(session string, now []mqtt.Subscription) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := names(now)
+	if slices.Equal(m.past.Filters[session], list) {
+		return
+	}
 	if m.past.Filters == nil {
 		m.past.Filters = make(map[string][]string)
 	}
-	changed := !slices.Equal(m.past.Filters[session], list)
 	m.past.Filters[session] = list
-	if changed && m.dir != "" {
+	if m.dir != "" {
 		open := m.past
 		open.Clean = false
 		// What cannot be noted is at worst a filter that stays: its messages match no rule and are counted.
 		_ = m.write(open)
 	}
-	return gone
 }
 
 // lastDown notes what a downlink told the house.

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -39,6 +38,12 @@ type orderedLane struct {
 	single int // messages left to send one at a time
 	blame  map[uint64]int
 	backed uint64 // up to here the queue was a backlog when the link came up
+	newest newest
+	// refusals counts the answers in a row that ask for a retry, and tries those of one record.
+	refusals int
+	tries    map[uint64]int
+	// dropped is how many records the queue had to drop so far.
+	dropped uint64
 }
 
 // flight is a record that was sent and not answered.
@@ -55,26 +60,31 @@ type flight struct {
 func newOrderedLane(c *cloud, name string) *orderedLane {
 	return &orderedLane{
 		c: c, name: name,
-		queue:   queue.NewMemory(c.b.cfg.Queue.MaxSize, c.cfg.Overflow),
+		queue:   c.newQueue(),
 		sampler: newSampler(),
 		flights: make(map[uint64]*flight),
 		again:   make(chan struct{}, 1),
 		blame:   make(map[uint64]int),
+		newest:  newest{points: make(map[string]mappings.Point), sent: make(map[uint64]mappings.Point)},
+		tries:   make(map[uint64]int),
 	}
 }
 
 func (o *orderedLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) {
 	if !rule.sampled {
-		o.append(p, r)
+		o.keep(p, rule, r)
 		return
 	}
 	o.mu.Lock()
-	out, f := o.sampler.add(*p, rule.policy, now)
+	out, f := o.sampler.add(p.Clone(), rule.policy, now)
 	o.startSampling()
 	o.mu.Unlock()
 	o.c.sampled(p, rule, f)
+	if !passedAlone(rule, f) {
+		r = nil // It is merged into its interval, as its rule says.
+	}
 	for i := range out {
-		o.append(&out[i], nil)
+		o.keep(&out[i], rule, r)
 	}
 	poke(o.sampled)
 }
@@ -84,6 +94,9 @@ func (o *orderedLane) append(p *mappings.Point, r *receipt) {
 	if err := o.queue.Append(p.Append(nil), o.debts.take(r)); err != nil {
 		o.c.count(p, fateDropped, err.Error())
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.c.overflowed(o.queue, &o.dropped)
 }
 
 // startSampling starts the goroutine that closes intervals, with the first rule that samples. mu is held.
@@ -156,7 +169,15 @@ func (o *orderedLane) drain(ctx context.Context, s *session) {
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel)
 	defer stop()
-	go o.watch(dctx, cancel)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		o.watch(dctx, cancel)
+	}()
+	defer func() {
+		cancel()
+		<-watched // An old watcher would take the next one's word.
+	}()
 	limit := o.limiter()
 	for {
 		recs, err := o.queue.Peek(dctx, after, peekMost)
@@ -220,6 +241,8 @@ func (o *orderedLane) mustResend() bool {
 // gap settles what the queue dropped before it was sent.
 func (o *orderedLane) gap(seq uint64) {
 	o.mu.Lock()
+	// Markers may be among what is gone: without them their points would wait for ever.
+	clear(o.newest.points)
 	o.settler.skipTo(seq)
 	base := o.settler.base
 	o.mu.Unlock()
@@ -236,9 +259,11 @@ func (o *orderedLane) send(ctx context.Context, s *session, rec queue.Record) er
 	if skip {
 		return nil
 	}
-	p, err := mappings.ReadPoint(rec.Data)
+	p, err := o.read(rec)
 	if err != nil {
-		o.c.tally.add(fateDropped, "record not readable", 1)
+		if !errors.Is(err, errReplaced) {
+			o.c.tally.add(fateDropped, "record not readable", 1)
+		}
 		o.settle(rec.Seq)
 		return nil
 	}
@@ -278,31 +303,38 @@ func (o *orderedLane) deliver(ctx context.Context, s *session, seq uint64, p *ma
 	o.c.left(p, d)
 	err := s.Publish(ctx, m, func(res mqtt.Result) { o.answered(seq, f, m.QoS, res.Err) })
 	if err == nil {
+		o.c.carried(m, &o.c.sentN)
 		if single {
 			return o.alone(ctx, s, seq, f)
 		}
 		return nil
 	}
 	o.land(seq, f)
-	if ctx.Err() != nil || s.ctx.Err() != nil || isEnd(s) {
-		return err
+	if neverGoes(err) {
+		o.giveUp(seq, p, err.Error())
+		return nil
 	}
-	o.giveUp(seq, p, err.Error())
-	return nil
+	awaitEnd(ctx, s)
+	return err
+}
+
+// neverGoes says whether Publish refused a message for what it is. Any other error means that the session is ending.
+func neverGoes(err error) bool {
+	var large *mqtt.TooLargeError
+	var invalid *mqtt.InvalidError
+	return errors.As(err, &large) || errors.As(err, &invalid)
+}
+
+// awaitEnd waits until a session that is ending has told everybody, so that nobody tries again in vain.
+func awaitEnd(ctx context.Context, s *session) {
+	select {
+	case <-s.ctx.Done():
+	case <-ctx.Done():
+	}
 }
 
 // errNotSent ends a drain whose link turned out to be dead before the next message.
 var errNotSent = errors.New("the link was lost before the message")
-
-// isEnd says whether a session has ended, even if its context has not been told yet.
-func isEnd(s *session) bool {
-	select {
-	case <-s.Done():
-		return true
-	default:
-		return false
-	}
-}
 
 // answered hears what became of a message. It runs on the session's goroutine.
 func (o *orderedLane) answered(seq uint64, f *flight, qos byte, err error) {
@@ -317,6 +349,10 @@ func (o *orderedLane) answered(seq uint64, f *flight, qos byte, err error) {
 			word = fateSent
 		}
 		o.c.count(&f.point, word, "")
+		o.mu.Lock()
+		o.refusals = 0
+		delete(o.tries, seq)
+		o.mu.Unlock()
 		o.settle(seq)
 	case errors.As(err, &refusal) && refusal.Packet != mqtt.Disconnect:
 		v := o.c.platform.Judge(platforms.Reply{Reason: refusal.Reason, Topic: f.topic})
@@ -351,13 +387,7 @@ func (o *orderedLane) judged(seq uint64, f *flight, v platforms.Verdict, refusal
 		}
 		o.giveUp(seq, &f.point, why)
 	default:
-		wait := max(v.After, o.c.b.scaled(time.Second))
-		o.mu.Lock()
-		o.resend, o.pause = true, time.Now().Add(wait)
-		o.mu.Unlock()
-		poke(o.again)
-		o.c.count(&f.point, fateRetried, why)
-		o.c.b.log.Warn(fmt.Sprintf("%s: %s: %s: again %s", o.c.name, f.topic, why, inWords(wait)))
+		o.later(seq, f, v, why)
 	}
 }
 
@@ -373,6 +403,7 @@ func (o *orderedLane) land(seq uint64, f *flight) {
 
 func (o *orderedLane) settle(seq uint64) {
 	o.mu.Lock()
+	delete(o.newest.sent, seq)
 	grew := o.settler.settle(seq)
 	base := o.settler.base
 	caughtUp := grew && base >= o.backed && o.backed != 0
@@ -405,9 +436,11 @@ func (o *orderedLane) owes() (*desk, uint64, bool) { return o.debts.oldest() }
 
 func (o *orderedLane) secure() bool { return secure(o.queue, &o.debts) }
 
+func (o *orderedLane) held() int { return o.debts.count() }
+
 func (o *orderedLane) status(now time.Time) LaneStatus {
 	st := o.queue.Stats()
-	return LaneStatus{Name: o.name, Waiting: st.Records, Bytes: st.Bytes, Dropped: st.DroppedRecords}
+	return LaneStatus{Name: o.name, Waiting: st.Records, Bytes: st.Bytes}
 }
 
 // secure flushes a queue, and says whether that freed anybody.

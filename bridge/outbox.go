@@ -21,6 +21,7 @@ type order struct {
 	cloud    *cloud
 	deadline time.Time // zero: never too old
 	data     bool      // max_age = "none": never replaced, the cloud keeps it until we have confirmed it
+	kept     bool      // the cloud holds it until it is confirmed (QoS above 0)
 	done     func()
 }
 
@@ -49,11 +50,7 @@ func (o *outbox) put(c *order) {
 	if s == nil {
 		gone = o.newest()
 	}
-	var over []*order
-	for len(o.list) > mostOrders && !o.list[0].data {
-		over = append(over, o.list[0])
-		o.list = o.list[1:]
-	}
+	over := o.tooMany()
 	o.mu.Unlock()
 	for _, g := range gone {
 		g.fate(fateReplaced, "a newer command for the topic came")
@@ -62,6 +59,20 @@ func (o *outbox) put(c *order) {
 		g.fate(fateDropped, "too many commands wait for the local broker")
 	}
 	poke(o.wake)
+}
+
+// tooMany takes out the oldest commands beyond what may wait. Data that the cloud keeps until we confirm it stays: the
+// cloud sends no more of it than its window allows. mu is held.
+func (o *outbox) tooMany() (over []*order) {
+	for i := 0; len(o.list) > mostOrders && i < len(o.list); {
+		if c := o.list[i]; c.data && c.kept {
+			i++
+			continue
+		}
+		over = append(over, o.list[i])
+		o.list = append(o.list[:i], o.list[i+1:]...)
+	}
+	return over
 }
 
 // newest keeps only the newest command of each topic, and returns the others. mu is held.
@@ -136,7 +147,14 @@ func (o *outbox) land() {
 
 func (o *outbox) send(s *session, c *order) {
 	o.b.local.sending(&c.message)
-	err := s.Publish(s.ctx, &c.message, func(res mqtt.Result) { o.answered(c, res.Err) })
+	ctx := s.ctx
+	if !c.deadline.IsZero() {
+		// A command that finds no room in the broker's window must not fire when there is room at last.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(s.ctx, c.deadline)
+		defer cancel()
+	}
+	err := s.Publish(ctx, &c.message, func(res mqtt.Result) { o.answered(c, res.Err) })
 	if err != nil {
 		o.answered(c, err)
 	}
@@ -146,17 +164,16 @@ func (o *outbox) send(s *session, c *order) {
 func (o *outbox) answered(c *order, err error) {
 	o.land()
 	var refusal *mqtt.RefusedError
-	var large *mqtt.TooLargeError
-	var invalid *mqtt.InvalidError
 	switch {
 	case err == nil:
 		o.b.local.heard(&c.message)
+		o.b.memory.lastDown(c.cloud.name, c.rule.Source.Name.String()+" "+c.rule.Source.Part, c.message.Topic, c.message.Payload)
 		word := fateConfirmed
 		if c.message.QoS == 0 {
 			word = fateSent
 		}
 		c.fate(word, "")
-	case errors.As(err, &refusal) && refusal.Packet != mqtt.Disconnect, errors.As(err, &large), errors.As(err, &invalid):
+	case errors.As(err, &refusal) && refusal.Packet != mqtt.Disconnect, neverGoes(err):
 		c.fate(fateRefused, "the local broker: "+err.Error())
 		if c.rule.last.first(err.Error()) {
 			o.b.log.Warn(fmt.Sprintf("%s: publish to %s: %s", c.rule.Label, c.message.Topic, err))

@@ -70,6 +70,11 @@ func (p *pacer) interval() time.Duration { return p.shortest }
 func (p *pacer) next(now time.Time, cost int) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.slot(now, cost)
+}
+
+// slot is next with mu held.
+func (p *pacer) slot(now time.Time, cost int) time.Time {
 	at := now
 	if p.until.After(at) {
 		at = p.until
@@ -88,6 +93,19 @@ func (p *pacer) take(now time.Time, cost int) {
 	defer p.mu.Unlock()
 	p.last = now
 	p.points.take(now, cost)
+}
+
+// reserve takes the slot if it is there now, and else says when it will be. Several lanes may share a pacer: between next
+// and take another one could come.
+func (p *pacer) reserve(now time.Time, cost int) (slot time.Time, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slot = p.slot(now, cost); slot.After(now) {
+		return slot, false
+	}
+	p.last = now
+	p.points.take(now, cost)
+	return slot, true
 }
 
 // pause forbids every delivery until a time. A longer pause, if there is one, stays.
@@ -191,6 +209,17 @@ func (l *logins) take(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.window.take(now, 1)
+}
+
+// reserve takes a login if one may begin now, and else says when: several tables may share an account.
+func (l *logins) reserve(now time.Time) (at time.Time, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at = l.window.next(now, 1); at.After(now) {
+		return at, false
+	}
+	l.window.take(now, 1)
+	return at, true
 }
 
 // spendAll counts every login of a minute as just made.

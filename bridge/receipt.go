@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 
@@ -10,10 +11,13 @@ import (
 // receipt is the duty to acknowledge one received message once each point made from it is safe. A nil receipt is valid:
 // it stands for a message that needs no acknowledgement.
 type receipt struct {
-	in     *mqtt.Inbound
 	number uint64
 	open   atomic.Int32
 	desk   *desk
+	// What follows is guarded by the desk: a broker may send the message again on a new connection.
+	in      *mqtt.Inbound
+	content uint64
+	settled bool
 }
 
 // hold adds one more thing that must be safe first.
@@ -26,29 +30,97 @@ func (r *receipt) hold() {
 // release says that one of them is.
 func (r *receipt) release() {
 	if r != nil && r.open.Add(-1) == 0 {
-		r.in.Ack()
-		r.desk.settled.Add(1)
+		r.desk.settle(r)
 	}
 }
 
-// desk hands out the receipts of one session's messages, and knows how many are open.
+// desk hands out the receipts of one kept session's messages, and knows which are open. A message that the broker sends
+// again on a new connection, for it heard of no acknowledgement, is the same message: it keeps its receipt and goes
+// through no rule again.
 type desk struct {
-	issued  atomic.Uint64
-	settled atomic.Uint64
+	mu     sync.Mutex
+	seed   maphash.Seed
+	issued uint64
+	opened int
+	// byID are the open receipts, and those of the last settled ones, by packet identifier.
+	byID map[uint16]*receipt
+	// past are the identifiers of settled receipts in byID, oldest first.
+	past []uint16
 }
 
-// take opens a receipt; its taker must release it.
-func (d *desk) take(in *mqtt.Inbound) *receipt {
+// mostSettled is how many settled messages are remembered: an acknowledgement that was on its way when the connection
+// ended may not have arrived, and no more than a window is on its way.
+const mostSettled = 2 * localWindow
+
+func newDesk() *desk { return &desk{seed: maphash.MakeSeed(), byID: make(map[uint16]*receipt)} }
+
+// take opens a receipt; its taker must release it. again says that the message was received before: there is nothing to
+// do with it.
+func (d *desk) take(in *mqtt.Inbound) (r *receipt, again bool) {
 	if in.QoS == 0 {
-		return nil
+		return nil, false
 	}
-	r := &receipt{in: in, number: d.issued.Add(1), desk: d}
+	content := d.content(in)
+	d.mu.Lock()
+	old := d.byID[in.PacketID]
+	if in.Duplicate && old != nil && old.content == content {
+		old.in = in
+		settled := old.settled
+		d.mu.Unlock()
+		if settled {
+			in.Ack()
+		}
+		return nil, true
+	}
+	d.issued++
+	d.opened++
+	r = &receipt{in: in, number: d.issued, desk: d, content: content}
 	r.open.Store(1)
-	return r
+	d.byID[in.PacketID] = r
+	d.mu.Unlock()
+	return r, false
+}
+
+func (d *desk) content(in *mqtt.Inbound) uint64 {
+	var h maphash.Hash
+	h.SetSeed(d.seed)
+	_, _ = h.WriteString(in.Topic)
+	_ = h.WriteByte(0)
+	_, _ = h.Write(in.Payload)
+	return h.Sum64()
+}
+
+// settle acknowledges, on the connection that brought the message last.
+func (d *desk) settle(r *receipt) {
+	d.mu.Lock()
+	r.settled = true
+	d.opened--
+	in := r.in
+	d.past = append(d.past, in.PacketID)
+	for len(d.past) > mostSettled {
+		if old := d.byID[d.past[0]]; old != nil && old.settled {
+			delete(d.byID, d.past[0])
+		}
+		d.past = d.past[1:]
+	}
+	d.mu.Unlock()
+	in.Ack()
+}
+
+// forget is for a session that the broker did not keep: its identifiers mean nothing any more.
+func (d *desk) forget() {
+	d.mu.Lock()
+	clear(d.byID)
+	d.past = nil
+	d.mu.Unlock()
 }
 
 // open is how many messages wait for their acknowledgement.
-func (d *desk) open() int { return int(d.issued.Load() - d.settled.Load()) }
+func (d *desk) open() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.opened
+}
 
 // debts are the receipts that a queue holds up, oldest first.
 type debts struct {
@@ -93,6 +165,20 @@ func (d *debts) sweep() {
 		clear(d.list[n:])
 		d.list, d.head = d.list[:n], 0
 	}
+}
+
+// count is how many messages wait for this queue.
+func (d *debts) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sweep()
+	n := 0
+	for _, one := range d.list[d.head:] {
+		if !one.paid.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 // oldest is the number of the oldest receipt held up by this queue.

@@ -42,7 +42,9 @@ func (r *reporter) run(ctx context.Context) {
 			return
 		}
 		for s.ctx.Err() == nil && ctx.Err() == nil {
-			r.tell(s.ctx, s, r.topics())
+			tctx, cancel := context.WithTimeout(s.ctx, time.Second)
+			r.tell(tctx, s, r.topics())
+			cancel()
 			waitAny(ctx, r.wake, s.ctx.Done(), time.Now().Add(refresh))
 		}
 	}
@@ -50,24 +52,28 @@ func (r *reporter) run(ctx context.Context) {
 
 // tell publishes what differs from what this session was told.
 func (r *reporter) tell(ctx context.Context, s *session, topics map[string][]byte) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return
-	}
-	if r.on != s {
-		r.on, r.said = s, make(map[string][]byte)
-	}
 	for topic, payload := range topics {
-		if bytes.Equal(r.said[topic], payload) {
+		if !r.news(s, topic, payload) {
 			continue
 		}
 		m := &mqtt.Message{Topic: topic, Payload: payload, QoS: 1, Retain: true}
 		// A state that is not told is told with the next change, or on the next session.
 		if s.Publish(ctx, m, func(mqtt.Result) {}) == nil {
+			r.mu.Lock()
 			r.said[topic] = payload
+			r.mu.Unlock()
 		}
 	}
+}
+
+// news says whether a session was not told this yet. Publishing may wait for room, so nothing is locked meanwhile.
+func (r *reporter) news(s *session, topic string, payload []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.on != s {
+		r.on, r.said = s, make(map[string][]byte)
+	}
+	return !r.closed && !bytes.Equal(r.said[topic], payload)
 }
 
 // topics are what is to be said now.
@@ -77,12 +83,12 @@ func (r *reporter) topics() map[string][]byte {
 	if r.link != b.local.main.link {
 		for _, c := range b.order {
 			if c.link == r.link {
-				return map[string][]byte{c.cfg.Announce: b.stateJSON(stateOnline, "")}
+				return map[string][]byte{c.cfg.Announce: b.stateNow()}
 			}
 		}
 		return nil
 	}
-	topics := map[string][]byte{b.local.stateTopic(): b.stateJSON(stateOnline, "")}
+	topics := map[string][]byte{b.local.stateTopic(): b.stateNow()}
 	for _, c := range b.order {
 		st := c.state(now)
 		topics["cloudbridge/"+b.local.id+"/cloud/"+c.name] = encodeState(stateMessage{
@@ -136,6 +142,15 @@ func encodeState(m stateMessage) []byte {
 		return []byte(`{"state":"` + m.State + `"}`)
 	}
 	return data
+}
+
+// stateNow is the state of a bridge that is there to tell it, with all that waits.
+func (b *Bridge) stateNow() []byte {
+	waiting := 0
+	for _, c := range b.order {
+		waiting += c.waiting()
+	}
+	return encodeState(stateMessage{State: stateOnline, Since: b.started, Waiting: waiting})
 }
 
 func (b *Bridge) stateJSON(state, why string) []byte {

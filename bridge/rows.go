@@ -162,6 +162,7 @@ func (r *rows) finish(w *row, now time.Time) []mappings.Point {
 	slices.SortStableFunc(w.by, func(a, b *ruleRow) int { return a.newest.Time.Compare(b.newest.Time) })
 	var out mappings.Point
 	var parts []mappings.Part
+	var rules []int
 	for _, g := range w.by {
 		p := g.point()
 		if summarises(g.aggregate) {
@@ -171,6 +172,7 @@ func (r *rows) finish(w *row, now time.Time) []mappings.Point {
 			}
 		}
 		out = p
+		rules = append(rules, g.rule)
 		for _, part := range p.Parts {
 			parts = slices.DeleteFunc(parts, func(q mappings.Part) bool { return q.Name == part.Name })
 			parts = append(parts, part)
@@ -180,7 +182,7 @@ func (r *rows) finish(w *row, now time.Time) []mappings.Point {
 		return nil
 	}
 	slices.SortFunc(parts, func(a, b mappings.Part) int { return strings.Compare(a.Name, b.Name) })
-	out.Parts = parts
+	out.Parts, out.Also = parts, rules[:len(rules)-1]
 	return []mappings.Point{out}
 }
 

@@ -36,6 +36,8 @@ type rowsLane struct {
 	fresh time.Time
 	wake  chan struct{}
 	busy  bool // a row is on its way
+	// dropped is how many records the queue had to drop so far.
+	dropped uint64
 }
 
 func newRowsLane(c *cloud, name string) *rowsLane {
@@ -43,7 +45,7 @@ func newRowsLane(c *cloud, name string) *rowsLane {
 	c.b.memory.remember(c.platform.Account(), name, p)
 	return &rowsLane{
 		c: c, name: name, pacer: p,
-		history: queue.NewMemory(c.b.cfg.Queue.MaxSize, c.cfg.Overflow),
+		history: c.newQueue(),
 		rows:    newRows(p.interval(), c.b.scaled(rowSettle)),
 		wake:    make(chan struct{}, 1),
 	}
@@ -84,13 +86,14 @@ func (l *rowsLane) remember(late []mappings.Point) {
 }
 
 func (l *rowsLane) keep(row *mappings.Point) {
-	if rule := l.c.rule(row); rule != nil && rule.History != nil && !*rule.History {
-		l.c.count(row, fateDropped, "not sent in its slot, and history = false")
+	if !l.c.keepsHistory(row) {
+		l.c.count(row, fateDropped, "not sent in its slot, and its rule keeps no history")
 		return
 	}
 	if err := l.history.Append(row.Append(nil), nil); err != nil {
 		l.c.count(row, fateDropped, err.Error())
 	}
+	l.c.overflowed(l.history, &l.dropped)
 }
 
 func (l *rowsLane) finish(now time.Time) {
@@ -145,11 +148,23 @@ func (l *rowsLane) slot(ctx context.Context, s *session, now time.Time) bool {
 	l.fresh = began
 	row := l.live
 	waiting := l.history.Stats().Records
+	if row == nil && waiting == 0 {
+		l.mu.Unlock()
+		return false
+	}
 	if row != nil && (first || !l.past || waiting == 0) {
 		l.live, l.past = nil, true
 	} else {
 		row = nil
 		l.past = false
+	}
+	if _, ok := l.pacer.reserve(now, 1); !ok {
+		// Another table of the account was quicker.
+		if row != nil {
+			l.live, l.past = row, false
+		}
+		l.mu.Unlock()
+		return true
 	}
 	l.busy = true
 	// While the history costs slots, the live rows come half as often.
@@ -211,7 +226,9 @@ func (l *rowsLane) send(ctx context.Context, s *session, row *mappings.Point) pl
 		return platforms.Refused
 	}
 	for i := range ds {
-		l.pacer.take(time.Now(), 1)
+		if i > 0 {
+			l.pacer.take(time.Now(), 1)
+		}
 		l.c.left(row, &ds[i])
 		var out platforms.Outcome
 		if ds[i].Request != nil {
@@ -253,6 +270,7 @@ func (l *rowsLane) overMQTT(ctx context.Context, s *session, row *mappings.Point
 		return platforms.Retry
 	}
 	heard()
+	l.c.carried(d.Message, &l.c.sentN)
 	l.c.count(row, fateSent, "")
 	return platforms.Confirmed
 }
@@ -313,10 +331,10 @@ func (l *rowsLane) idle(now time.Time) bool {
 // A reading is acknowledged when it is taken into its interval, so this lane owes nothing.
 func (l *rowsLane) owes() (*desk, uint64, bool) { return nil, 0, false }
 func (l *rowsLane) secure() bool                { return false }
+func (l *rowsLane) held() int                   { return 0 }
 
 func (l *rowsLane) status(now time.Time) LaneStatus {
-	h := l.history.Stats()
-	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: h.Bytes, Dropped: h.DroppedRecords}
+	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: l.history.Stats().Bytes}
 	if at := l.pacer.next(now, 1); at.After(now) {
 		st.NextSlot = at
 	}

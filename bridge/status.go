@@ -37,9 +37,11 @@ type CloudStatus struct {
 	Name     string `json:"name"`
 	Platform string `json:"platform"`
 	LinkStatus
-	Counts   Counts       `json:"counts"`
-	Lanes    []LaneStatus `json:"lanes"`
-	Rejected []Rejected   `json:"rejected,omitempty"`
+	Counts Counts `json:"counts"`
+	// MonthBytes is what topics and payloads had this calendar month, both ways.
+	MonthBytes int64        `json:"month_bytes"`
+	Lanes      []LaneStatus `json:"lanes"`
+	Rejected   []Rejected   `json:"rejected,omitempty"`
 }
 
 // Counts are in the words that are the same everywhere.
@@ -63,8 +65,6 @@ type LaneStatus struct {
 	Bytes   int64  `json:"bytes"`
 	// NextSlot is when the platform's limit allows the next delivery.
 	NextSlot time.Time `json:"next_slot,omitzero"`
-	// Dropped counts what went because the queue was full.
-	Dropped uint64 `json:"dropped"`
 }
 
 // Rejected is a point that the cloud refused for good.

@@ -14,6 +14,10 @@ import (
 func (b *Bridge) carry(m *mqtt.Message, ids []int, from *cloud, res *mappings.Result, r *receipt) {
 	now := time.Now()
 	b.table.Up(m, ids, now, res)
+	if ids != nil && len(res.Points)+len(res.Skips)+len(res.Problems) == 0 {
+		// The broker kept it under a subscription of an older configuration; a rule of today's may want it.
+		b.table.Up(m, nil, now, res)
+	}
 	for _, s := range res.Skips {
 		b.ups[s.Rule].tally.add(fateSkipped, s.Why, 1)
 	}
@@ -22,7 +26,7 @@ func (b *Bridge) carry(m *mqtt.Message, ids []int, from *cloud, res *mappings.Re
 	}
 	for _, n := range res.Notes {
 		rule := b.ups[n.Rule]
-		rule.tally.add(fateReplaced, "its time, by that of its arrival", 0)
+		rule.tally.note("its time was replaced by that of its arrival")
 		rule.warnOnce(b, n.Text)
 	}
 	for i := range res.Points {
@@ -36,7 +40,7 @@ func (b *Bridge) carry(m *mqtt.Message, ids []int, from *cloud, res *mappings.Re
 		if c == from {
 			continue // What a cloud sent does not go back to it.
 		}
-		if why, drop := b.guard(rule, c, m, p, from, now); drop {
+		if why, drop := b.guard(rule, c, m, ids, p, from, now); drop {
 			rule.tally.add(fateDropped, why, 1)
 			c.tally.add(fateDropped, why, 1)
 			continue
@@ -53,12 +57,12 @@ func (b *Bridge) carry(m *mqtt.Message, ids []int, from *cloud, res *mappings.Re
 }
 
 // guard says why a point must not go up: it would run in a circle, or it is an old retained value nobody asked for.
-func (b *Bridge) guard(rule *upRule, c *cloud, m *mqtt.Message, p *mappings.Point, from *cloud, now time.Time) (why string, drop bool) {
+func (b *Bridge) guard(rule *upRule, c *cloud, m *mqtt.Message, ids []int, p *mappings.Point, from *cloud, now time.Time) (why string, drop bool) {
 	if from == nil {
 		if _, refused := hopRefusal(m.Properties, b.local.id, rule.MaxHops); refused {
 			return "it came through a bridge already", true
 		}
-		if m.Retain && !rule.wantsRetained(c) && b.local.foundAtSubscribing(m, now) {
+		if m.Retain && !rule.wantsRetained(c) && b.local.foundAtSubscribing(ids, now) {
 			return "retained before the bridge came (retained = true takes it)", true
 		}
 	}

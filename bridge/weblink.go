@@ -3,7 +3,7 @@ package bridge
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"cloudbridge/internal/mqtt"
 	"cloudbridge/platforms"
 )
 
@@ -20,21 +21,34 @@ const (
 	mostAnswer  = 64 << 10
 )
 
-// newHTTPClient makes the client of all clouds' REST sides. It never follows a redirect: that would carry a key to
-// another host.
-func newHTTPClient(cfg Config) *http.Client {
+// newHTTPClient makes the client of a cloud's REST side, with the proxy and the certificates of its table. It never follows
+// a redirect: that would carry a key to another host.
+func newHTTPClient(cfg Config, o mqtt.Options) (*http.Client, error) {
+	o.TLS.ServerName = "" // It is the broker's name.
+	secure, err := o.TLS.Config("")
+	if err != nil {
+		return nil, err
+	}
 	tr := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:     secure,
 		MaxIdleConnsPerHost: 2,
 		IdleConnTimeout:     90 * time.Second,
 		DialContext:         cfg.DialContext,
+		ForceAttemptHTTP2:   true,
+	}
+	if o.Proxy != "" {
+		proxy, err := url.Parse(o.Proxy)
+		if err != nil {
+			return nil, errors.New("the proxy's address cannot be read")
+		}
+		tr.Proxy = http.ProxyURL(proxy)
 	}
 	return &http.Client{
 		Transport:     tr,
 		Timeout:       requestTime,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	}, nil
 }
 
 // webLink is the way to a cloud's REST side. It has no connection to keep up: its state is that of the last request.
@@ -95,7 +109,7 @@ func (w *webLink) do(ctx context.Context, r *platforms.Request) (status int, bod
 		req.Header[k] = v
 	}
 	req.Header.Set("User-Agent", "cloudbridge")
-	res, err := w.b.client.Do(req)
+	res, err := w.c.client.Do(req)
 	if err != nil {
 		return 0, nil, withoutQuery(err)
 	}

@@ -34,7 +34,9 @@ type Part struct {
 // Point is what one uplink rule made of one message: the values for one address, at one time.
 type Point struct {
 	// Rule is the index of the uplink in its table.
-	Rule  int
+	Rule int
+	// Also are the indexes of further uplinks whose values are joined into the point.
+	Also  []int
 	Cloud string
 	// Name is the Address.Name all parts go to.
 	Name  string
@@ -51,6 +53,8 @@ type Point struct {
 	Properties *mqtt.Properties
 	// Local is the topic that it came from, for words.
 	Local string
+	// Fixed is true where the target had to mend the name: another topic may come to the same. It is not kept in records.
+	Fixed bool
 }
 
 // Scope is what the templates and expressions of one rule may use.

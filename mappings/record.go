@@ -20,6 +20,7 @@ const (
 	flagProperties
 	flagUTF8
 	flagCorrelation
+	flagAlso
 )
 
 // Append writes a point as a record. It is read by ReadPoint, also of a later version of this program.
@@ -38,8 +39,17 @@ func (p *Point) Append(dst []byte) []byte {
 			flags |= flagCorrelation
 		}
 	}
+	if len(p.Also) > 0 {
+		flags |= flagAlso
+	}
 	dst = append(dst, flags, p.QoS)
 	dst = binary.AppendVarint(dst, int64(p.Rule))
+	if len(p.Also) > 0 {
+		dst = binary.AppendUvarint(dst, uint64(len(p.Also)))
+		for _, rule := range p.Also {
+			dst = binary.AppendVarint(dst, int64(rule))
+		}
+	}
 	dst = appendText(dst, p.Cloud)
 	dst = appendText(dst, p.Name)
 	dst = appendText(dst, p.Local)
@@ -134,11 +144,16 @@ func (d *decoder) fail(err error) {
 func (d *decoder) point() Point {
 	flags := d.byte()
 	p := Point{Retain: flags&flagRetain != 0, QoS: d.byte()}
-	if flags&^(flagRetain|flagProperties|flagUTF8|flagCorrelation) != 0 || p.QoS > 2 ||
+	if flags&^(flagRetain|flagProperties|flagUTF8|flagCorrelation|flagAlso) != 0 || p.QoS > 2 ||
 		flags&flagProperties == 0 && flags&(flagUTF8|flagCorrelation) != 0 {
 		d.fail(errRecordBad)
 	}
 	p.Rule = int(d.varint())
+	if flags&flagAlso != 0 {
+		for n := d.count(1); n > 0; n-- {
+			p.Also = append(p.Also, int(d.varint()))
+		}
+	}
 	p.Cloud, p.Name, p.Local = string(d.bytes()), string(d.bytes()), string(d.bytes())
 	p.Time, p.Arrived = d.time(), d.time()
 	if n := d.count(2); n > 0 { // a part has at least a length and a kind

@@ -3,6 +3,7 @@ package mappings
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"sort"
 	"strings"
 	"sync"
@@ -41,18 +42,34 @@ type node struct {
 	here []int // uplinks whose filter ends here
 }
 
+// highestID is the highest subscription identifier of MQTT 5.
+const highestID = 268435455
+
+// idOf makes the identifier of a filter from its text: a broker that kept messages for us while we were away delivers
+// them under the identifier of that time, and the configuration may have changed since.
+func idOf(filter string, taken map[int]bool) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(filter))
+	id := int(h.Sum32()%highestID) + 1
+	for taken[id] {
+		id = id%highestID + 1
+	}
+	taken[id] = true
+	return id
+}
+
 // NewTable arranges rules for use.
 func NewTable(bridge string, up []Uplink, down []Downlink) *Table {
 	t := &Table{bridge: bridge, up: up, down: down, byCloud: map[string][]int{}}
 	t.readings.New = func() any { return &reading{bridge: bridge} }
-	index := map[string]int{}
+	index, taken := map[string]int{}, map[int]bool{}
 	for i := range up {
 		filter := up[i].Local.Filter()
 		n, ok := index[filter]
 		if !ok {
 			n = len(t.filters)
 			index[filter] = n
-			t.filters = append(t.filters, Filter{Filter: filter, ID: n + 1, QoS: 1})
+			t.filters = append(t.filters, Filter{Filter: filter, ID: idOf(filter, taken), QoS: 1})
 		}
 		t.filters[n].Rules = append(t.filters[n].Rules, i)
 		t.filterOf = append(t.filterOf, n)
@@ -108,24 +125,6 @@ func (n *node) find(topic string, at int, into []int) []int {
 
 // Filters are the local subscriptions, one per different filter of the uplinks.
 func (t *Table) Filters() []Filter { return t.filters }
-
-// KeepIDs takes over the identifiers of the filters that an older table has too, so that after a reload only what is
-// different is subscribed; the others get identifiers that the older table did not use.
-func (t *Table) KeepIDs(old *Table) {
-	ids, highest := map[string]int{}, 0
-	for _, f := range old.filters {
-		ids[f.Filter] = f.ID
-		highest = max(highest, f.ID)
-	}
-	for i := range t.filters {
-		id, ok := ids[t.filters[i].Filter]
-		if !ok {
-			highest++
-			id = highest
-		}
-		t.filters[i].ID = id
-	}
-}
 
 // Up runs the uplinks whose pattern matches. With ids (the subscription identifiers of a received copy) only the rules of
 // those filters run. now is the time of arrival. Points without a value expression share the payload's memory.
@@ -221,17 +220,18 @@ func (u *Uplink) run(rule int, m *mqtt.Message, rd *reading, r *Result) {
 		}
 		return
 	}
-	name := target.Name.Expand(rd.values)
+	name, fixed := target.Name.Expand(rd.values), false
 	if target.Fix != nil {
-		var err error
-		if name, err = target.Fix(name); err != nil {
+		mended, err := target.Fix(name)
+		if err != nil {
 			r.problem(rule, err)
 			return
 		}
+		name, fixed = mended, mended != name
 	}
 	p := Point{
 		Rule: rule, Cloud: u.Cloud.Expand(rd.values), Name: name, Parts: parts,
-		Time: rd.at, Arrived: rd.arrived, QoS: u.QoS, Retain: m.Retain, Properties: m.Properties, Local: m.Topic,
+		Time: rd.at, Arrived: rd.arrived, QoS: u.QoS, Retain: m.Retain, Properties: m.Properties, Local: m.Topic, Fixed: fixed,
 	}
 	if u.Retain != nil {
 		p.Retain = *u.Retain

@@ -48,39 +48,60 @@ func TestTableFilters(t *testing.T) {
 		uplink(t, "a/+", "c", "n", ""),
 		uplink(t, "a/{x...}", "c", "n", ""),
 	}, nil)
-	want := []Filter{{"a/+", 1, 1, []int{0, 2}}, {"a/b", 2, 1, []int{1}}, {"a/#", 3, 1, []int{3}}}
-	if diff := cmp.Diff(want, table.Filters()); diff != "" {
-		t.Error(diff)
+	filters := table.Filters()
+	var got []string
+	for _, f := range filters {
+		got = append(got, fmt.Sprint(f.Filter, " ", f.QoS, f.Rules))
 	}
+	if want := []string{"a/+ 1 [0 2]", "a/b 1 [1]", "a/# 1 [3]"}; !slices.Equal(got, want) {
+		t.Errorf("filters %q, want %q", got, want)
+	}
+	plus, one, hash := filters[0].ID, filters[1].ID, filters[2].ID
 	var r Result
 	for _, c := range []struct {
 		ids  []int
 		want []int
 	}{
 		{nil, []int{0, 1, 2, 3}},
-		{[]int{1}, []int{0, 2}},
-		{[]int{3, 2}, []int{1, 3}},
-		{[]int{9}, nil},
+		{[]int{plus}, []int{0, 2}},
+		{[]int{hash, one}, []int{1, 3}},
+		{[]int{plus + 1}, nil},
 	} {
 		table.Up(&mqtt.Message{Topic: "a/b"}, c.ids, noon, &r)
 		if got := rulesOf(&r); !slices.Equal(got, c.want) {
 			t.Errorf("ids %v: rules %v, want %v", c.ids, got, c.want)
 		}
 	}
-	newer := NewTable("lab1", []Uplink{
-		uplink(t, "new", "c", "n", ""), uplink(t, "a/b", "c", "n", ""), uplink(t, "a/+", "c", "n", ""),
-	}, nil)
-	newer.KeepIDs(table)
-	var got []string
-	for _, f := range newer.Filters() {
-		got = append(got, fmt.Sprint(f.Filter, f.ID))
+}
+
+// TestFilterIDsOutliveRules holds that a filter keeps its identifier when the rules around it change: the broker may hold
+// messages under it.
+func TestFilterIDsOutliveRules(t *testing.T) {
+	id := func(filter string, others ...string) int {
+		var up []Uplink
+		for _, f := range append(others, filter) {
+			up = append(up, uplink(t, f, "c", "n", ""))
+		}
+		filters := NewTable("lab1", up, nil).Filters()
+		return filters[len(filters)-1].ID
 	}
-	if want := []string{"new4", "a/b2", "a/+1"}; !slices.Equal(got, want) {
-		t.Errorf("identifiers after a reload: %v, want %v", got, want)
+	for _, f := range []string{"a/b", "iot/{rest...}", "{x}/temp"} {
+		alone, among := id(f), id(f, "new", "other/+", "z/#")
+		if alone != among || alone < 1 || alone > highestID {
+			t.Errorf("%s has identifier %d alone and %d among others", f, alone, among)
+		}
 	}
-	newer.Up(&mqtt.Message{Topic: "a/b"}, []int{1}, noon, &r)
-	if got := rulesOf(&r); !slices.Equal(got, []int{2}) {
-		t.Errorf("identifier 1 runs %v", got)
+	// More filters than there are in any configuration: all identifiers differ.
+	var up []Uplink
+	for i := range 3000 {
+		up = append(up, uplink(t, fmt.Sprint("a/", i), "c", "n", ""))
+	}
+	seen := map[int]bool{}
+	for _, f := range NewTable("lab1", up, nil).Filters() {
+		if seen[f.ID] {
+			t.Fatalf("identifier %d stands for two filters", f.ID)
+		}
+		seen[f.ID] = true
 	}
 }
 

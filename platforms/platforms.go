@@ -5,6 +5,7 @@
 package platforms
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -18,7 +19,7 @@ type Platform interface {
 	// contains a secret.
 	Account() string
 	// Session says where and how to connect. The engine adds the handler and, where allowed, a client id and a will.
-	// ok is false where the platform is reached over HTTP alone.
+	// ok is false where the platform is reached over HTTP alone; TLS and Proxy count there too.
 	Session() (o mqtt.Options, ok bool)
 	// Limits holds for each lane of the account.
 	Limits() Limits
@@ -137,6 +138,16 @@ type KeyError struct {
 	Hint string
 	// Err is the cause, where there is one: a *mappings.SyntaxError has the place inside the key's string.
 	Err error
+}
+
+// Blame blames a key for the pattern, template or expression that stands there.
+func Blame(key string, err error) *KeyError {
+	e := &KeyError{Key: key, Text: err.Error(), Err: err}
+	var syntax *mappings.SyntaxError
+	if errors.As(err, &syntax) {
+		e.Text, e.Hint = syntax.Text, syntax.Hint
+	}
+	return e
 }
 
 // Unwrap gives the cause.

@@ -92,10 +92,15 @@ func (a *answer) write(w terminal.Stream) {
 	} else {
 		fmt.Fprintf(w, "%s gets %s\n", terminal.Printable(a.Topic), shown(a.Payload))
 	}
+	// What goes up is limited by how often, what comes down by its age.
+	limitName := "how often"
+	if a.Cloud != "" {
+		limitName = "how old"
+	}
 	var others [][]string
 	for _, r := range a.Rules {
 		if r.Matches {
-			r.write(w)
+			r.write(w, limitName)
 			continue
 		}
 		others = append(others, []string{r.Rule, r.From, r.Why})
@@ -116,7 +121,7 @@ func (a *answer) write(w terminal.Stream) {
 }
 
 // write shows what a rule that matches does.
-func (r *ruleAnswer) write(w terminal.Stream) {
+func (r *ruleAnswer) write(w terminal.Stream, limitName string) {
 	fmt.Fprintf(w, "\n%s  %s -> %s\n", w.Paint(terminal.Faint, r.Rule), r.From, r.To)
 	line := func(name string, style terminal.Style, text string) {
 		for l := range strings.Lines(text) {
@@ -143,7 +148,7 @@ func (r *ruleAnswer) write(w terminal.Stream) {
 		}
 	}
 	if r.Limit != "" {
-		line("how often", terminal.Plain, r.Limit)
+		line(limitName, terminal.Plain, r.Limit)
 	}
 	for _, n := range r.Notes {
 		line("note", terminal.Yellow, wrap(terminal.Printable(n), 90))

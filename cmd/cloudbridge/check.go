@@ -129,7 +129,12 @@ func downRow(d *bridge.Downlink) []string {
 func valueWords(values map[string]string) string {
 	var pairs []string
 	for _, k := range slices.Sorted(maps.Keys(values)) {
-		pairs = append(pairs, k+" as "+values[k])
+		if k != "*" {
+			pairs = append(pairs, k+" as "+values[k])
+		}
+	}
+	if _, rest := values["*"]; rest {
+		pairs = append(pairs, "the rest as it is")
 	}
 	return strings.Join(pairs, ", ")
 }

@@ -142,8 +142,11 @@ func (w *watch) show(e emulator.Event) {
 		word, style = "refused", terminal.Red
 		w.refused++
 	}
-	text := fmt.Sprintf("%s  %s  %s  %s", e.Time.Format(time.TimeOnly), out.Paint(style, terminal.Pad(word, 7)),
-		terminal.Pad(e.What, 9), terminal.Printable(e.Topic))
+	text := fmt.Sprintf("%s  %s  %s", e.Time.Format(time.TimeOnly), out.Paint(style, terminal.Pad(word, 7)), terminal.Pad(e.What, 9))
+	// A login has no topic; what is said of it stands in the same column.
+	if e.Topic != "" {
+		text += "  " + terminal.Printable(e.Topic)
+	}
 	if e.Payload != "" {
 		text += "  " + terminal.Cut(terminal.Printable(e.Payload), 120)
 	}

@@ -105,7 +105,7 @@ func (r *explainCommand) down(in io.Reader, x *explainer) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return x.down(cl, addr, payload), nil
+	return x.down(cl, addr, payload, r.Retain), nil
 }
 
 // keys are the place keys that the flags give, as a rule would write them.
@@ -259,7 +259,7 @@ func (x *explainer) delivery(cloud string, d platforms.Delivery) sendAnswer {
 	return s
 }
 
-func (x *explainer) down(cl *bridge.Cloud, addr mappings.Address, payload []byte) *answer {
+func (x *explainer) down(cl *bridge.Cloud, addr mappings.Address, payload []byte, retained bool) *answer {
 	a := &answer{Cloud: cl.Name, Address: addr.String(), Payload: string(payload)}
 	cmd := &mappings.Command{Cloud: cl.Name, Address: addr, Payload: payload}
 	for _, e := range x.table.ExplainDown(cmd, x.now) {
@@ -268,6 +268,11 @@ func (x *explainer) down(cl *bridge.Cloud, addr mappings.Address, payload []byte
 			Rule: where(d.Label), To: d.Local.String(),
 			From:    d.Cloud + " " + mappings.Address{Name: d.Source.Name.String(), Part: d.Source.Part}.String(),
 			Matches: e.Matches, Why: e.Why, Captures: captures(e.Captures), Value: e.Value, Notes: e.Notes,
+		}
+		if e.Matches && retained && !d.AcceptRetained {
+			r.Why = "dropped: retained, and nobody knows how old it is: accept_retained = true takes it"
+			a.add(r)
+			continue
 		}
 		for _, p := range e.Commands {
 			r.Sends = append(r.Sends, sendAnswer{

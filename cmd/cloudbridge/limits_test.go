@@ -32,7 +32,7 @@ func TestHowOften(t *testing.T) {
 		{"quicker than allowed", rows, bridge.Uplink{Every: time.Second}, "1001", "at most one row every 15.75 s"},
 		{"mean", rows, bridge.Uplink{Every: time.Minute, Aggregate: "mean"}, "1001", "at most one row every 60 s: the mean of the readings"},
 		{"count", rows, bridge.Uplink{Every: time.Minute, Aggregate: "count"}, "1001", "at most one row every 60 s: the number of the readings"},
-		{"one feed", points, bridge.Uplink{}, "temp", "about every 2.7 s (1 feed has 30 points a minute)"},
+		{"one feed", points, bridge.Uplink{}, "temp", "about every 2.1 s (1 feed has 30 points a minute)"},
 		{"many feeds", points, bridge.Uplink{}, "{device}-temp", "about every 21 s (10 feeds at most share 30 points a minute)"},
 		{"all", points, bridge.Uplink{Keep: "all"}, "temp", "every reading, 30 points a minute for the whole account"},
 		{"plain", platforms.Limits{}, bridge.Uplink{}, "t", "each reading, at once"},

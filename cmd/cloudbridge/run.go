@@ -41,6 +41,11 @@ func (r *runCommand) Run(c *console) error {
 	for _, w := range f.Warnings {
 		log.Warn(w.String())
 	}
+	release, err := alone(f.Bridge.Queue.Dir)
+	if err != nil {
+		return err
+	}
+	defer release()
 	f.Bridge.Version = versionLine()
 	identify(&f.Bridge, log)
 	b, err := bridge.New(f.Bridge, log)
@@ -63,9 +68,8 @@ func identify(cfg *bridge.Config, log *slog.Logger) {
 	}
 	id, err := config.ClientID(cfg.Queue.Dir, cfg.Name, config.ThisBoard())
 	if err != nil {
-		log.Warn("the local broker will not know this bridge again after a restart: " + err.Error() +
+		log.Warn("the local broker may not know this bridge again after a restart: " + err.Error() +
 			" (set dir in [queue], or client_id in [local])")
-		return
 	}
 	cfg.Local.Session.ClientID = id
 }

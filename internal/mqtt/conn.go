@@ -33,9 +33,12 @@ const goodbye = 250 * time.Millisecond
 // Inbound is a message that was received, and its acknowledgement.
 type Inbound struct {
 	Message
-	conn   *wire.Conn
-	ticket uint64
-	ack    func()
+	// PacketID is the packet identifier of a message with QoS above 0: a broker that sends one again to a kept session
+	// sends it under the same, marked as Duplicate.
+	PacketID uint16
+	conn     *wire.Conn
+	ticket   uint64
+	ack      func()
 }
 
 // NewInbound is a message for tests that need no session; ack is called by each Ack.

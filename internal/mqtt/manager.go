@@ -160,7 +160,7 @@ func (s *Session) received(flags byte, body []byte, owned bool) error {
 		if in.ticket, err = s.conn.Owe(id, in.QoS); err != nil {
 			return err
 		}
-		in.conn = s.conn
+		in.conn, in.PacketID = s.conn, id
 	}
 	if in.QoS == 2 {
 		if _, again := s.handed[id]; again || s.ids.holds(id) {

@@ -41,7 +41,8 @@ type Subscription struct {
 	QoS               byte
 	NoLocal           bool
 	RetainAsPublished bool
-	// SendRetained is false where retained messages found at subscribing are not wanted (Retain Handling 2).
+	// SendRetained is true where retained messages found at subscribing are wanted (Retain Handling 1: when the
+	// subscription is new), false where they are not (2).
 	SendRetained bool
 	// ID is the subscription identifier; 0 sends none.
 	ID int

@@ -81,8 +81,10 @@ func add(groups []group, i int, sub Subscription) []group {
 	options := packets.SubOptions{
 		Topic: sub.Filter, QoS: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished,
 	}
-	if !sub.SendRetained {
-		options.RetainHandling = packets.RetainDoNotSend
+	options.RetainHandling = packets.RetainDoNotSend
+	if sub.SendRetained {
+		// Only to a subscription that is new: a kept session that subscribes anew had them before.
+		options.RetainHandling = packets.RetainSendOnSubscribeIfNew
 	}
 	g := &groups[at]
 	g.packet.Subscriptions = append(g.packet.Subscriptions, options)

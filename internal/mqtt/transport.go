@@ -77,7 +77,7 @@ func (o Options) open(ctx context.Context) (*link, error) {
 	// Files are read first: a missing one should not cost the broker a connection.
 	var secure *tls.Config
 	if a.secure {
-		if secure, err = o.TLS.config(a.host); err != nil {
+		if secure, err = o.TLS.Config(a.host); err != nil {
 			return nil, err
 		}
 	}
@@ -122,7 +122,8 @@ func (l *link) climb(ctx context.Context, a address, secure *tls.Config) error {
 	return nil
 }
 
-func (t TLS) config(host string) (*tls.Config, error) {
+// Config makes the configuration for a connection to a host; empty leaves the name to the dialler.
+func (t TLS) Config(host string) (*tls.Config, error) {
 	c := &tls.Config{
 		ServerName:         host,
 		InsecureSkipVerify: t.InsecureSkipVerify,

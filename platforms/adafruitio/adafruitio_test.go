@@ -2,7 +2,6 @@ package adafruitio
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,32 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
+	"cloudbridge/platforms/platformtest"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares text with a file of testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s is not what it was (-was +is); run with -update if it should be\n%s", path, d)
-	}
-}
 
 // alice is an account on the free plan.
 func alice(t testing.TB, change ...func(*Cloud)) *Platform {
@@ -181,7 +159,7 @@ func TestOpenFaults(t *testing.T) {
 	if strings.Contains(b.String(), "secret") {
 		t.Error("a key is printed")
 	}
-	golden(t, "open.golden", b.String())
+	platformtest.Golden(t, "open.golden", b.String())
 }
 
 func TestLane(t *testing.T) {
@@ -274,7 +252,7 @@ func TestEncode(t *testing.T) {
 			t.Errorf("%s: topic %s", tt.name, d.Message.Topic)
 		}
 	}
-	golden(t, "encode.golden", b.String())
+	platformtest.Golden(t, "encode.golden", b.String())
 }
 
 func cut300(b []byte) string {
@@ -324,7 +302,7 @@ func TestDecode(t *testing.T) {
 			fmt.Fprintf(&b, "  rejected %q: %s\n", e.Topic, e.Why)
 		}
 	}
-	golden(t, "decode.golden", b.String())
+	platformtest.Golden(t, "decode.golden", b.String())
 }
 
 // A message that costs more than a minute's budget would be refused for ever, and each try counts towards a ban.
@@ -422,7 +400,7 @@ func TestJudge(t *testing.T) {
 	} {
 		say(fmt.Sprintf("HTTP %d %s", r.HTTPStatus, r.Body), r)
 	}
-	golden(t, "judge.golden", b.String())
+	platformtest.Golden(t, "judge.golden", b.String())
 }
 
 func FuzzDecode(f *testing.F) {

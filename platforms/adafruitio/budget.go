@@ -3,6 +3,7 @@ package adafruitio
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 
 	"cloudbridge/platforms"
 )
@@ -14,7 +15,7 @@ func (p *Platform) BudgetRequest() *platforms.Request {
 	}
 	return &platforms.Request{
 		Method: http.MethodGet,
-		URL:    p.api + "/" + p.user + "/throttle",
+		URL:    p.api + "/" + url.PathEscape(p.user) + "/throttle",
 		Header: http.Header{"X-Aio-Key": {p.session.Password.Reveal()}},
 	}
 }

@@ -122,7 +122,7 @@ func textOf(pt *mappings.Point) (string, error) {
 func checkValue(text string) error {
 	switch {
 	case text == "":
-		return errors.New("the value is empty, and Adafruit IO stores no empty value")
+		return errors.New("the value is empty, and Adafruit IO wants one")
 	case len(text) > maxValue:
 		return fmt.Errorf("the value has %d bytes, and Adafruit IO takes %d", len(text), maxValue)
 	case !utf8.ValidString(text):
@@ -221,7 +221,7 @@ type pair struct{ key, text string }
 // Adafruit IO would never take such a message, and locks the account of whoever tries it again and again.
 func readGroup(text string, most int) (feeds []pair, left []string, err error) {
 	if !gjson.Valid(text) || !gjson.Parse(text).IsObject() {
-		return nil, nil, fmt.Errorf("the value must be a JSON object of feeds and values, as {\"temp\": 27}, and is %q", cut(text))
+		return nil, nil, fmt.Errorf("the value must be a JSON object of feeds and values, as {\"temp\": 27}, and is %q", platforms.Shorten(text, quoted))
 	}
 	known := map[string]string{}
 	gjson.Parse(text).ForEach(func(name, value gjson.Result) bool {
@@ -239,7 +239,7 @@ func readGroup(text string, most int) (feeds []pair, left []string, err error) {
 			err = fmt.Errorf("one message can fill %d feeds, the points of a minute of this account: write a second rule for the rest", most)
 		}
 		if err != nil {
-			left = append(left, fmt.Sprintf("%q: %v", cut(name.String()), err))
+			left = append(left, fmt.Sprintf("%q: %v", platforms.Shorten(name.String(), quoted), err))
 			return true
 		}
 		known[f.key] = name.String()
@@ -269,14 +269,8 @@ func valueText(v gjson.Result) string {
 	return v.Raw
 }
 
-// cut shortens what a message quotes.
-func cut(text string) string {
-	const most = 60
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
-}
+// quoted is how many characters of a text a message shows.
+const quoted = 60
 
 func groupPayload(feeds []pair, at *position) []byte {
 	b := append([]byte(`{"feeds":`), appendPairs(nil, feeds)...)

@@ -94,7 +94,7 @@ func TestEncodeHistory(t *testing.T) {
 	if _, err := alice(t, func(c *Cloud) { c.URL = "mqtt://127.0.0.1:1883" }).EncodeHistory([]mappings.Point{lights("1", 0)}); err == nil {
 		t.Error("history without a REST side")
 	}
-	golden(t, "history.golden", b.String())
+	platformtest.Golden(t, "history.golden", b.String())
 }
 
 func TestJudgeHistory(t *testing.T) {

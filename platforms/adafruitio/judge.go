@@ -155,11 +155,11 @@ func errorIn(body []byte) string {
 	}
 	e := gjson.GetBytes(body, "error")
 	if !e.IsArray() {
-		return cut(e.String())
+		return platforms.Shorten(e.String(), quoted)
 	}
 	var all []string
 	for _, one := range e.Array() {
 		all = append(all, one.String())
 	}
-	return cut(strings.Join(all, "; "))
+	return platforms.Shorten(strings.Join(all, "; "), quoted)
 }

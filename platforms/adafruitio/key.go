@@ -33,7 +33,8 @@ func Key(name string) (string, error) {
 		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
 			b.WriteRune(r)
 		default:
-			// Everything else parts words, and Adafruit IO never has two dashes in a row, nor one at an end.
+			// Everything else parts words. A key that Adafruit IO makes of a name has one dash between two words and none at
+			// an end.
 			if s := b.String(); s != "" && !strings.HasSuffix(s, "-") {
 				b.WriteByte('-')
 			}

@@ -151,7 +151,7 @@ func keyTemplate(scope mappings.Scope, key, src string) (checked, error) {
 	}
 	t, err := scope.Template(src)
 	if err != nil {
-		return checked{}, blameText(key, err)
+		return checked{}, platforms.Blame(key, err)
 	}
 	text, constant := t.Constant()
 	if constant && !isKey(text) {
@@ -167,16 +167,6 @@ func notAKey(what, name string) error {
 		e.Hint = "a key has only a-z, 0-9 and dashes; Adafruit IO shows it under " + what + " info"
 	} else {
 		e.Hint = fmt.Sprintf("write %q: a key has only a-z, 0-9 and dashes, and Adafruit IO gives this one to that name", key)
-	}
-	return e
-}
-
-// blameText blames a key for the text that stands there.
-func blameText(key string, err error) error {
-	e := &platforms.KeyError{Key: key, Text: err.Error(), Err: err}
-	var syntax *mappings.SyntaxError
-	if errors.As(err, &syntax) {
-		e.Text, e.Hint = syntax.Text, syntax.Hint
 	}
 	return e
 }
@@ -262,7 +252,7 @@ func number(scope mappings.Scope, key string, src any) (*mappings.Expr, error) {
 	case string:
 		e, err := scope.Expr(v, mappings.WantAny)
 		if err != nil {
-			return nil, blameText(key, err)
+			return nil, platforms.Blame(key, err)
 		}
 		return e, nil
 	case int64:
@@ -302,7 +292,7 @@ func source(p platforms.Platform, place any, scope mappings.Scope) (*mappings.So
 	}
 	pattern, err := mappings.ParsePattern(src, scope.Bridge)
 	if err != nil {
-		return nil, blameText(blamed, err)
+		return nil, platforms.Blame(blamed, err)
 	}
 	return &mappings.Source{Name: pattern}, nil
 }

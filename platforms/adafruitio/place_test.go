@@ -9,6 +9,7 @@ import (
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
+	"cloudbridge/platforms/platformtest"
 )
 
 func TestKey(t *testing.T) {
@@ -177,7 +178,7 @@ func TestPlaceFaults(t *testing.T) {
 		_, err := Kind.Source(alice(t), &pl, mappings.Scope{Bridge: "lab1"})
 		fmt.Fprintf(&b, "== downlink %+v\n%s", pl, faults(err))
 	}
-	golden(t, "place.golden", b.String())
+	platformtest.Golden(t, "place.golden", b.String())
 }
 
 func TestSubscriptions(t *testing.T) {

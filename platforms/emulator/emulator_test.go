@@ -351,30 +351,39 @@ func TestRecord(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	o := Options{Scale: 0.01, Set: map[string]string{"n": "3", "b": "true", "d": "3s", "bad": "x"}}
-	if d, err := o.Duration("d", time.Hour); d != 3*time.Second || err != nil {
-		t.Errorf("duration %v, %v", d, err)
+	o := Options{Scale: 0.01, Set: map[string]string{"n": "3", "b": "true", "d": "3s", "w": "two", "s": "x y"}}
+	s := o.Settings()
+	if d, other := s.Duration("d", time.Hour), s.Duration("other", 15*time.Second); d != 3*time.Second || other != 150*time.Millisecond {
+		t.Errorf("durations %v and %v", d, other)
 	}
-	if d, err := o.Duration("other", 15*time.Second); d != 150*time.Millisecond || err != nil {
-		t.Errorf("default duration %v, %v", d, err)
+	if n, other := s.Int("n", 1), s.Int("m", 4); n != 3 || other != 4 {
+		t.Errorf("numbers %d and %d", n, other)
 	}
-	if n, err := o.Int("n", 1); n != 3 || err != nil {
-		t.Errorf("int %v, %v", n, err)
+	if b, other := s.Bool("b", false), s.Bool("c", true); !b || !other {
+		t.Errorf("bools %v and %v", b, other)
 	}
-	if b, err := o.Bool("b", false); !b || err != nil {
-		t.Errorf("bool %v, %v", b, err)
+	if w, other := s.Word("w", "one", "two"), s.Word("v", "one", "two"); w != "two" || other != "one" {
+		t.Errorf("words %q and %q", w, other)
 	}
-	for _, err := range []error{second(o.Duration("bad", 0)), second(o.Int("bad", 0)), second(o.Bool("bad", false)), o.Known("n", "b", "d")} {
-		if err == nil || !strings.HasPrefix(strings.TrimPrefix(err.Error(), "no such setting: "), "bad") {
-			t.Errorf("error %v", err)
-		}
+	if err := s.Err(); err == nil || err.Error() != "no such setting: s (there is d, other, n, m, b, c, w, v)" {
+		t.Errorf("error %v", err)
 	}
-	if err := o.Known("n", "b", "d", "bad"); err != nil {
-		t.Error(err)
+	if text, other := s.Text("s", ""), s.Text("r", "z"); text != "x y" || other != "z" || s.Err() != nil {
+		t.Errorf("texts %q and %q, %v", text, other, s.Err())
+	}
+	bad := Options{Set: map[string]string{"n": "-1", "b": "x", "d": "-3s", "w": "six"}}.Settings()
+	bad.Int("n", 0)
+	bad.Bool("b", false)
+	bad.Duration("d", 0)
+	bad.Word("w", "one", "two")
+	want := `n: "-1" is not a whole number
+b: "x" is neither true nor false
+d: "-3s" is not a time such as 15s
+w: "six" is none of one, two`
+	if err := bad.Err(); err == nil || err.Error() != want {
+		t.Errorf("error\n%v\nwant\n%s", err, want)
 	}
 	if got, want := Table("cloud.x", "url", `a"b`), "[cloud.x]\nurl = \"a\\\"b\"\n"; got != want {
 		t.Errorf("table %q, want %q", got, want)
 	}
 }
-
-func second[T any](_ T, err error) error { return err }

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 	"unicode/utf8"
@@ -120,6 +121,10 @@ func CheckLogin(username string, password mqtt.Secret, api string) []error {
 func fitForString(s string) bool {
 	return len(s) <= 65535 && utf8.ValidString(s) && !strings.ContainsRune(s, 0)
 }
+
+// Format prints the account in every verb: package fmt would look past the type that hides the password, and a proxy's
+// stands in its address.
+func (b *Broker) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, b.Account()) }
 
 // Account names the broker and the user.
 func (b *Broker) Account() string {

@@ -3,8 +3,6 @@ package generic
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -173,7 +171,7 @@ func TestEncodeGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "encode.txt", platformtest.Describe(out))
+	platformtest.Golden(t, "encode.txt", platformtest.Describe(out))
 }
 
 // TestTime is about the user property that tells when a reading was made, and about whom it is told.
@@ -268,24 +266,7 @@ func TestDecodeGolden(t *testing.T) {
 	} {
 		fmt.Fprintf(&s, "%q %.20q\n\t%s\n", m.Topic, m.Payload, platformtest.DescribeEvent(b.Decode(&m)))
 	}
-	golden(t, "decode.txt", s.String())
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE_GOLDEN") != "" {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
-	}
+	platformtest.Golden(t, "decode.txt", s.String())
 }
 
 func TestEncodeStopsBeforeABadPoint(t *testing.T) {

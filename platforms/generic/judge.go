@@ -3,7 +3,6 @@ package generic
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"cloudbridge/internal/mqtt"
@@ -39,19 +38,13 @@ func Judge(words string, r platforms.Reply) platforms.Verdict {
 	}
 	v.Why = words + " " + v.Why
 	if r.Text != "" {
-		v.Why += fmt.Sprintf(" (it says %q)", shortened(r.Text))
+		v.Why += fmt.Sprintf(" (it says %q)", platforms.Shorten(r.Text, quoted))
 	}
 	return v
 }
 
-// shortened keeps a talkative broker out of the log.
-func shortened(s string) string {
-	s = strings.ToValidUTF8(s, "?")
-	if r := []rune(s); len(r) > 200 {
-		return string(r[:200]) + "..."
-	}
-	return s
-}
+// quoted is how much of a broker\'s words is shown: a talkative one must not fill the log.
+const quoted = 200
 
 func retry(c platforms.Cause, format string, args ...any) platforms.Verdict {
 	return platforms.Verdict{Outcome: platforms.Retry, Cause: c, Why: fmt.Sprintf(format, args...)}
@@ -115,7 +108,7 @@ func (m meaning) retry(r mqtt.Reason) platforms.Verdict {
 	v := retry(m.cause, "%s", m.why)
 	if r.Code == 0x9C || r.Code == 0x9D {
 		if r.Server != "" {
-			v.Why += fmt.Sprintf(" to %q: write that in url", shortened(r.Server))
+			v.Why += fmt.Sprintf(" to %q: write that in url", platforms.Shorten(r.Server, quoted))
 		} else {
 			v.Why += ", and does not say where"
 		}
@@ -238,5 +231,5 @@ func about(r platforms.Reply, otherwise string) string {
 	if r.Topic == "" {
 		return otherwise
 	}
-	return "topic " + shortened(r.Topic)
+	return "topic " + platforms.Shorten(r.Topic, quoted)
 }

@@ -1,8 +1,6 @@
 package generic
 
 import (
-	"errors"
-
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
 )
@@ -24,7 +22,7 @@ func Target(_ platforms.Platform, place any, scope mappings.Scope) (*mappings.Ta
 	}
 	name, err := scope.Topic(topic)
 	if err != nil {
-		return nil, blame(err)
+		return nil, platforms.Blame("topic", err)
 	}
 	fix := func(s string) (string, error) { return s, CheckTopic(s) }
 	if s, ok := name.Constant(); ok {
@@ -47,17 +45,7 @@ func Source(_ platforms.Platform, place any, scope mappings.Scope) (*mappings.So
 	}
 	name, err := mappings.ParsePattern(topic, scope.Bridge)
 	if err != nil {
-		return nil, blame(err)
+		return nil, platforms.Blame("topic", err)
 	}
 	return &mappings.Source{Name: name}, nil
-}
-
-// blame keeps the place of a fault inside the key's string.
-func blame(err error) error {
-	e := &platforms.KeyError{Key: "topic", Text: err.Error(), Err: err}
-	var s *mappings.SyntaxError
-	if errors.As(err, &s) {
-		e.Text, e.Hint = s.Text, s.Hint
-	}
-	return e
 }

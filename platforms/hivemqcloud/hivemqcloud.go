@@ -191,14 +191,14 @@ func (p *Platform) Judge(r platforms.Reply) platforms.Verdict {
 			v.Why = fmt.Sprintf("HiveMQ closed the connection after a message that user %s may not publish: the credential may be "+
 				"Subscribe Only: %s", user, access)
 			if r.Text != "" {
-				v.Why += fmt.Sprintf(" (it says %q)", r.Text)
+				v.Why += fmt.Sprintf(" (it says %q)", platforms.Shorten(r.Text, 200))
 			}
 		}
 	}
 	return v
 }
 
-const access = "Access Management > Credentials on console.hivemq.cloud"
+const access = "change that under Access Management > Credentials on console.hivemq.cloud"
 
 func (p *Platform) denied(what, topic string) string {
 	if topic == "" {

@@ -2,8 +2,6 @@ package hivemqcloud
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -128,19 +126,7 @@ func TestJudgeGolden(t *testing.T) {
 		}
 		s.WriteString("\n\t" + v.Why + "\n")
 	}
-	path := filepath.Join("testdata", "judge.txt")
-	if os.Getenv("UPDATE_GOLDEN") != "" {
-		if err := os.WriteFile(path, []byte(s.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.String() != string(want) {
-		t.Errorf("got\n%s\nwant\n%s", s.String(), want)
-	}
+	platformtest.Golden(t, "judge.txt", s.String())
 }
 
 func TestConformance(t *testing.T) {

@@ -133,6 +133,9 @@ func (c *Cloud) checkInterval(f *faults, key string, given, least time.Duration,
 	case given > 0 && given < least && publicHost(c.APIURL) && !c.legacy():
 		f.add(key, fmt.Sprintf(`write %s = "%v" at the least`, key, least), "%v is quicker than ThingSpeak takes %s on any plan (%v)",
 			given, what, least)
+	case key == "interval" && given > 0 && given < freeInterval && c.Plan == "free" && publicHost(c.APIURL) && !c.legacy():
+		f.add(key, `write plan = "paid" too if the account has a paid licence, or interval = "15s" at the least`,
+			"%v is quicker than the free plan takes rows (15s), and ThingSpeak drops what comes too soon without a word", given)
 	}
 }
 

@@ -50,6 +50,7 @@ func TestOpenFaults(t *testing.T) {
 		{"several at once", func(c *Cloud) { c.Plan, c.Via, c.Style = "premium", "http", "old" }, []string{"plan: ", "via: ", "style: "}},
 		{"MQTT 5", func(c *Cloud) { c.Protocol = "5" }, []string{"protocol: ThingSpeak speaks MQTT 3.1.1"}},
 		{"too quick for any plan", func(c *Cloud) { c.Interval = 500 * time.Millisecond }, []string{"interval: 500ms is quicker than"}},
+		{"too quick for the free plan", func(c *Cloud) { c.Interval = 2 * time.Second }, []string{"interval: 2s is quicker than the free plan"}},
 		{"a negative interval", func(c *Cloud) { c.Interval = -time.Second }, []string{"interval: -1s is less than nothing"}},
 		{"a web address", func(c *Cloud) { c.URL = "https://mqtt3.thingspeak.com" }, []string{"url: "}},
 		{"an MQTT address for REST", func(c *Cloud) { c.APIURL = "mqtt://api.thingspeak.com" }, []string{"api_url: mqtt:// is not a way to a REST service"}},
@@ -105,6 +106,7 @@ func TestOpen(t *testing.T) {
 		{"keys alone", "", "thingspeak api.thingspeak.com", keysOnly(), false, 15 * time.Second, 3_000_000},
 		{"paid", DefaultURL, "thingspeak api.thingspeak.com", with(device(), func(c *Cloud) { c.Plan = "paid" }), true, time.Second, 33_000_000},
 		{"an interval", DefaultURL, "thingspeak api.thingspeak.com", with(device(), func(c *Cloud) { c.Interval = 20 * time.Second }), true, 20 * time.Second, 3_000_000},
+		{"a quick interval on the paid plan", DefaultURL, "thingspeak api.thingspeak.com", with(device(), func(c *Cloud) { c.Plan, c.Interval = "paid", 2*time.Second }), true, 2 * time.Second, 33_000_000},
 		{"empty words", DefaultURL, "thingspeak api.thingspeak.com", with(device(), func(c *Cloud) { c.Plan, c.URL, c.APIURL = "", "", "" }), true, 15 * time.Second, 3_000_000},
 		{"a websocket", "wss://mqtt3.thingspeak.com:443/mqtt", "thingspeak api.thingspeak.com", with(device(), func(c *Cloud) { c.URL = "wss://mqtt3.thingspeak.com" }), true, 15 * time.Second, 3_000_000},
 		{"another server", "mqtt://127.0.0.1:1884", "thingspeak 127.0.0.1:8080", with(device(), func(c *Cloud) {
@@ -121,7 +123,7 @@ func TestOpen(t *testing.T) {
 			continue
 		}
 		o, ok := p.Session()
-		if ok != c.mqtt || o.URL != c.url || p.Account() != c.account {
+		if ok != c.mqtt || ok && o.URL != c.url || p.Account() != c.account {
 			t.Errorf("%s: session %q %v, account %q", c.name, o.URL, ok, p.Account())
 		}
 		if ok && (o.Protocol != mqtt.V311 || !o.CleanStart || o.Will != nil || o.ClientID != c.cloud.ClientID || o.Username != c.cloud.Username ||

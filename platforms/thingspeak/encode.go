@@ -88,8 +88,8 @@ func compose(parts []mappings.Part) row {
 			r.leave(part.Name, "no part of a ThingSpeak row")
 			continue
 		}
-		text := part.Value.String()
-		if why := unfit(part.Name, text); why != "" {
+		text, why := fit(part, i > partOrder("status"))
+		if why != "" {
 			r.leave(part.Name, why)
 			continue
 		}
@@ -100,23 +100,25 @@ func compose(parts []mappings.Part) row {
 
 func (r *row) leave(part, why string) { r.left = append(r.left, part+": "+why) }
 
-// unfit says why ThingSpeak would not take the text for a part; empty is that it would.
-func unfit(part, text string) string {
+// fit gives the text of a part, or says why ThingSpeak would not take it. A part of the location is sent as a
+// number and nothing else, so that a blank beside it cannot cost the row.
+func fit(part mappings.Part, location bool) (text, why string) {
+	text = part.Value.String()
 	switch {
 	case text == "":
-		return "the value is empty, which ThingSpeak takes for no value"
+		return "", "the value is empty, which ThingSpeak takes for no value"
 	case !utf8.ValidString(text):
-		return "the value is not UTF-8 text"
-	case partOrder(part) > partOrder("status"):
-		n, ok := number(text)
-		if !ok {
-			return fmt.Sprintf("%q is not a number", shorten(text))
+		return "", "the value is not UTF-8 text"
+	case location:
+		n, ok := part.Value.Number()
+		if !ok || math.IsNaN(n) || math.IsInf(n, 0) {
+			return "", fmt.Sprintf("%q is not a number", platforms.Shorten(text, quoted))
 		}
-		return outOfRange(part, n)
+		return mappings.Value{Kind: mappings.Float, Float: n}.String(), outOfRange(part.Name, n)
 	case len(text) > textSize:
-		return fmt.Sprintf("%d bytes: ThingSpeak takes %d at the most", len(text), textSize)
+		return "", fmt.Sprintf("%d bytes: ThingSpeak takes %d at the most", len(text), textSize)
 	}
-	return ""
+	return text, ""
 }
 
 func outOfRange(part string, n float64) string {
@@ -125,16 +127,6 @@ func outOfRange(part string, n float64) string {
 		return ""
 	}
 	return fmt.Sprintf("%v is outside -%v to %v", n, limit, limit)
-}
-
-// shorten keeps a reason readable where the value is long.
-func shorten(text string) string {
-	const most = 40
-	runes := []rune(text)
-	if len(runes) <= most {
-		return text
-	}
-	return string(runes[:most]) + "..."
 }
 
 // plots says whether there is anything but a location in the row: ThingSpeak would keep that, but no reading was in it.
@@ -177,8 +169,8 @@ func (r *row) onlyField() (int, bool) {
 func (r *row) form(at time.Time) []byte {
 	var stamp string
 	if !at.IsZero() {
-		// ThingSpeak's own example is "2014-12-31 23:59:59", which leaves the time zone to the channel's settings. RFC 3339
-		// with Z is taken as well, means the same everywhere, and has no space to escape.
+		// ThingSpeak's own example for MQTT, "2014-12-31 23:59:59", leaves open in which time zone that is. Its pages on REST
+		// name ISO 8601 too, which with a Z means the same everywhere and has no space to escape.
 		stamp = "created_at=" + at.UTC().Format(stampLayout)
 	}
 	form := make([]byte, 0, 256)

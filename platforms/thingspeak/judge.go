@@ -36,11 +36,12 @@ func (p *Platform) Judge(r platforms.Reply) platforms.Verdict {
 		if r.Code <= 2 {
 			return platforms.Verdict{}
 		}
-		return platforms.Verdict{
-			Outcome: platforms.Retry, Cause: platforms.NotAllowed, After: afterNotAllowed,
-			Why: fmt.Sprintf("ThingSpeak does not let this MQTT device subscribe to %s: on thingspeak.mathworks.com open Devices > MQTT, "+
-				"edit the device and tick Allow Subscribe for the channel", place(r.Topic)),
+		if p.cloud.legacy() {
+			return retry(platforms.NotAllowed, afterNotAllowed, "the server does not let us subscribe to %s: look at the read_key of the channel",
+				place(r.Topic))
 		}
+		return retry(platforms.NotAllowed, afterNotAllowed, "ThingSpeak does not let this MQTT device subscribe to %s: on "+
+			"thingspeak.mathworks.com open Devices > MQTT, edit the device and tick Allow Subscribe for the channel", place(r.Topic))
 	case mqtt.Unsuback:
 		return platforms.Verdict{}
 	}
@@ -93,7 +94,7 @@ func (p *Platform) judgeHTTP(status int, body []byte) platforms.Verdict {
 		return badKey(status)
 	case http.StatusPaymentRequired:
 		return retry(platforms.QuotaUsed, afterQuota, "the messages of this ThingSpeak licence are used up (HTTP 402): "+
-			"see Account > My Account on thingspeak.mathworks.com for when new ones come")
+			"your account on thingspeak.mathworks.com shows the licence")
 	case http.StatusNotFound:
 		return retry(platforms.NotAllowed, afterNotAllowed, "ThingSpeak does not find the channel (HTTP 404): look at the channel's "+
 			"number, and at api_url if you have set it")
@@ -173,7 +174,7 @@ func said(body []byte) string {
 	}
 	if json.Unmarshal(body, &answer) == nil && answer.Error.Code != "" {
 		if answer.Error.Message != "" {
-			return ": " + shorten(answer.Error.Message)
+			return ": " + platforms.Shorten(answer.Error.Message, quoted)
 		}
 		return ": " + answer.Error.Code
 	}

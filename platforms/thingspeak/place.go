@@ -1,7 +1,6 @@
 package thingspeak
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -76,16 +75,22 @@ func (p *Place) field() (string, error) {
 	return "field" + strconv.FormatInt(*p.Field, 10), nil
 }
 
+// address checks both; what is wrong is empty, and told to f.
+func (p *Place) address(f *faults) (channel, field string) {
+	channel, err := p.channel()
+	f.keep(err)
+	field, err = p.field()
+	f.keep(err)
+	return channel, field
+}
+
 func target(platform platforms.Platform, place any, scope mappings.Scope) (*mappings.Target, error) {
 	ts, p, err := own(platform, place)
 	if err != nil {
 		return nil, err
 	}
 	var f faults
-	channel, err := p.channel()
-	f.keep(err)
-	field, err := p.field()
-	f.keep(err)
+	channel, field := p.address(&f)
 	if channel != "" {
 		if fault := ts.checkKey(channel); fault != nil {
 			f.keep(fault)
@@ -126,11 +131,7 @@ func expression(scope mappings.Scope, e keyed) (*mappings.Expr, error) {
 	case string:
 		x, err := scope.Expr(v, mappings.WantAny)
 		if err != nil {
-			fault := &platforms.KeyError{Key: e.key, Text: err.Error(), Err: err}
-			if syntax := (*mappings.SyntaxError)(nil); errors.As(err, &syntax) {
-				fault.Hint = syntax.Hint
-			}
-			return nil, fault
+			return nil, platforms.Blame(e.key, err)
 		}
 		return x, nil
 	case int64:
@@ -157,10 +158,7 @@ func source(platform platforms.Platform, place any, scope mappings.Scope) (*mapp
 		return nil, err
 	}
 	var f faults
-	channel, err := p.channel()
-	f.keep(err)
-	field, err := p.field()
-	f.keep(err)
+	channel, field := p.address(&f)
 	for _, e := range p.expressions() {
 		f.add(e.key, "a downlink names what it reads with channel = 1001 and field = 1; without field it gets the whole entry as JSON",
 			"%s says what to write, and a downlink reads", e.key)

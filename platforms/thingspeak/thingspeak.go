@@ -56,6 +56,9 @@ const (
 	fields = 8
 )
 
+// quoted is how many characters of a text a message shows.
+const quoted = 40
+
 // Platform is one account at ThingSpeak.
 type Platform struct {
 	cloud   Cloud
@@ -80,7 +83,7 @@ func (p *Platform) Account() string { return "thingspeak " + p.host }
 // Session is the connection of an MQTT device. A table with write keys alone has none.
 func (p *Platform) Session() (mqtt.Options, bool) {
 	if !p.cloud.overMQTT() {
-		return mqtt.Options{}, false
+		return p.session, false // Its proxy and certificates are for REST too.
 	}
 	return p.session, true
 }

@@ -1,11 +1,9 @@
 package thingspeak
 
 import (
-	"flag"
 	"fmt"
+	"math"
 	"net/url"
-	"os"
-	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
@@ -15,27 +13,8 @@ import (
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
+	"cloudbridge/platforms/platformtest"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares text with a file of testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; look at it with -update and git diff\n%s", file, got)
-	}
-}
 
 func device() *Cloud {
 	c := NewCloud()
@@ -106,6 +85,7 @@ func TestEncode(t *testing.T) {
 		{"not UTF-8", device(), point("1001", part("field1", raw("\xff\xfe")), part("field2", whole(2)))},
 		{"an empty value", device(), point("1001", part("field1", raw("")), part("field2", whole(2)))},
 		{"a place off the earth", device(), point("1001", part("field1", whole(1)), part("lat", real(90.5)), part("long", real(-180)), part("elevation", text("high")))},
+		{"a place as a board writes it", device(), point("1001", part("field1", whole(1)), part("lat", raw(" 25.0330\n")), part("long", text("-0")), part("elevation", real(math.NaN())))},
 		{"a place alone", device(), point("1001", part("lat", real(25)))},
 		{"an unknown part", device(), point("1001", part("field9", whole(1)), part("field1", whole(1)))},
 		{"no channel", device(), point("weather", part("field1", whole(1)))},
@@ -129,7 +109,7 @@ func TestEncode(t *testing.T) {
 			show(&out, d)
 		}
 	}
-	golden(t, "up.golden", out.String())
+	platformtest.Golden(t, "up.golden", out.String())
 }
 
 // show writes a delivery as the golden file has it.
@@ -199,7 +179,7 @@ func TestDecode(t *testing.T) {
 			fmt.Fprintf(&out, "echo: %s: %q\n", echo.Address, echo.Value)
 		}
 	}
-	golden(t, "down.golden", out.String())
+	platformtest.Golden(t, "down.golden", out.String())
 }
 
 // TestEchoes sends a row round: what ThingSpeak tells its subscribers must be known again as our own.
@@ -322,7 +302,11 @@ func TestJudge(t *testing.T) {
 	outcomes := map[platforms.Outcome]string{platforms.Confirmed: "confirmed", platforms.Retry: "retry", platforms.Refused: "refused"}
 	var out strings.Builder
 	p := opened(t, device())
-	for _, r := range replies {
+	for i, r := range append(replies, suback(0x80)) {
+		if i == len(replies) {
+			p = opened(t, legacy())
+			fmt.Fprintln(&out, "== a server of one's own")
+		}
 		if r.HTTPStatus != 0 {
 			fmt.Fprintf(&out, "== HTTP %d %q\n", r.HTTPStatus, r.Body)
 		} else {
@@ -334,7 +318,7 @@ func TestJudge(t *testing.T) {
 			fmt.Fprintf(&out, "%s\n", v.Why)
 		}
 	}
-	golden(t, "judge.golden", out.String())
+	platformtest.Golden(t, "judge.golden", out.String())
 }
 
 // TestKeysInTopicsStayHidden is about the old style, where a topic holds a key.

@@ -219,9 +219,17 @@ func TestNoLocalAndRetainHandling(t *testing.T) {
 	if got := box.wait(t, 1)[0]; got.Topic != "end" {
 		t.Errorf("got %q, want only the message on topic end", got.Topic)
 	}
-	subscribe(t, s, mqtt.Subscription{Filter: "kept", QoS: 1, SendRetained: true})
+	subscribe(t, s, mqtt.Subscription{Filter: "kept/#", QoS: 1, SendRetained: true})
 	if got := box.wait(t, 2)[1]; got.Topic != "kept" || !got.Retain {
 		t.Errorf("got %q, retain %v; want the retained message", got.Topic, got.Retain)
+	}
+	// To a subscription that was there before it is not sent again.
+	subscribe(t, s, mqtt.Subscription{Filter: "kept/#", QoS: 1, SendRetained: true})
+	if err := publish(t, s, &mqtt.Message{Topic: "end", QoS: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got := box.wait(t, 3)[2]; got.Topic != "end" {
+		t.Errorf("got %q after subscribing again, want only the message on topic end", got.Topic)
 	}
 }
 

@@ -3,10 +3,13 @@ package adafruitiotest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cloudbridge/platforms/emulator"
 )
 
 func TestLoginsPerMinute(t *testing.T) {
@@ -189,6 +192,61 @@ func TestFailuresAndFlood(t *testing.T) {
 					t.Errorf("warned by %q", c.messages)
 				}
 			})
+		})
+	}
+}
+
+// TestOpenQuestions is about what nobody has written down: each answer has a setting.
+func TestOpenQuestions(t *testing.T) {
+	for counted, kept := range map[string]int{"true": 3, "false": 4} {
+		synctest.Test(t, func(t *testing.T) {
+			cloud, n := start(t, map[string]string{"points_per_minute": "2", "refused_count": counted})
+			c := login(t, n, "c")
+			for _, at := range []time.Duration{0, 0, 30 * time.Second, 31 * time.Second, 0} {
+				time.Sleep(at)
+				c.publish("learner/feeds/a", "1")
+			}
+			if n := len(cloud.Points(user, "a")); n != kept {
+				t.Errorf("refused_count %s: %d points, want %d", counted, n, kept)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		_, n := start(t, map[string]string{"empty_values": "true", "default_paths": "true"})
+		c := login(t, n, "c")
+		c.subscribe("learner/feeds/+", 1)
+		c.publish("learner/feeds/a", "")
+		c.want("learner/feeds/a ", "learner/feeds/default.a ")
+	})
+}
+
+// TestSmallerLimits shortens what TestBans and TestFailuresAndFlood find at its real size.
+func TestSmallerLimits(t *testing.T) {
+	for _, tt := range []struct {
+		set map[string]string
+		do  func(*client)
+		why string
+	}{
+		{map[string]string{"failures_per_minute": "1"}, func(c *client) { c.publish("x/y", "1") }, "more than 1 failures in a minute"},
+		{map[string]string{"subscribes_per_minute": "1"}, func(c *client) { c.subscribe("learner/feeds/a", 0) }, "more than 1 SUBSCRIBEs in a minute"},
+		{
+			map[string]string{"overruns_per_minute": "1", "points_per_minute": "0"},
+			func(c *client) { c.publish("learner/feeds/a", "1") },
+			"went on more than 1 times beyond a limit",
+		},
+		{map[string]string{"max_value": "2", "failures_per_minute": "1"}, func(c *client) { c.publish("learner/feeds/a", "123") }, "more than 1 failures in a minute"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			cloud, n := start(t, tt.set)
+			c := login(t, n, "c")
+			tt.do(c)
+			if cloud.Count("ban", false) != 0 {
+				t.Errorf("%v: banned at the limit", tt.set)
+			}
+			tt.do(c)
+			if e := cloud.Events(); cloud.Count("ban", false) != 1 || !slices.ContainsFunc(e, func(e emulator.Event) bool { return e.Why == tt.why }) {
+				t.Errorf("%v: %+v", tt.set, e)
+			}
 		})
 	}
 }

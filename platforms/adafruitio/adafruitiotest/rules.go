@@ -2,7 +2,6 @@ package adafruitiotest
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -37,55 +36,30 @@ var plans = map[string]struct{ points, feeds int }{
 }
 
 func readRules(o emulator.Options) (rules, error) {
-	problem := o.Known("username", "key", "plan", "points_per_minute", "max_feeds", "feeds", "minute", "ban", "ban_reply",
-		"logins_per_minute", "subscribes_per_minute", "failures_per_minute", "overruns_per_minute", "max_value",
-		"mqtt5", "qos2", "groups", "group_messages", "refused_count", "empty_values", "default_paths")
-	keep := func(err error) { problem = errors.Join(problem, err) }
-	number := func(name string, otherwise int) int {
-		n, err := o.Int(name, otherwise)
-		keep(err)
-		return n
-	}
-	lasting := func(name string, otherwise time.Duration) time.Duration {
-		d, err := o.Duration(name, otherwise)
-		if err == nil && d <= 0 {
-			err = fmt.Errorf("%s: %v is no time", name, d)
-		}
-		keep(err)
-		return d
-	}
-	yes := func(name string, otherwise bool) bool {
-		b, err := o.Bool(name, otherwise)
-		keep(err)
-		return b
-	}
-	first := func(name, one, other string) bool {
-		s := o.Setting(name, one)
-		if s != one && s != other {
-			keep(fmt.Errorf("%s: %q is neither %s nor %s", name, s, one, other))
-		}
-		return s == one
-	}
+	s := o.Settings()
 	r := rules{
-		username: o.Setting("username", "learner"), key: o.Setting("key", "aio_emulator"), plan: o.Setting("plan", "free"),
-		minute: lasting("minute", time.Minute), ban: lasting("ban", 30*time.Second), banReply: lasting("ban_reply", 5*time.Second),
-		logins: number("logins_per_minute", 20), subscribes: number("subscribes_per_minute", 100),
-		failures: number("failures_per_minute", 10), overruns: number("overruns_per_minute", 10),
-		maxValue: number("max_value", 1024),
-		mqtt5:    yes("mqtt5", false), refusedCount: yes("refused_count", true),
-		empty: yes("empty_values", false), defaultPath: yes("default_paths", false),
-		closeQoS2: first("qos2", "close", "accept"), createGroups: first("groups", "create", "refuse"),
-		groupsEach: !first("group_messages", "together", "each"),
+		username: s.Text("username", "learner"), key: s.Text("key", "aio_emulator"), plan: s.Word("plan", "free", "plus"),
+		minute: s.Duration("minute", time.Minute), ban: s.Duration("ban", 30*time.Second), banReply: s.Duration("ban_reply", 5*time.Second),
+		logins: s.Int("logins_per_minute", 20), subscribes: s.Int("subscribes_per_minute", 100),
+		failures: s.Int("failures_per_minute", 10), overruns: s.Int("overruns_per_minute", 10),
+		maxValue: s.Int("max_value", 1024),
+		mqtt5:    s.Bool("mqtt5", false), refusedCount: s.Bool("refused_count", true),
+		empty: s.Bool("empty_values", false), defaultPath: s.Bool("default_paths", false),
+		closeQoS2: s.Word("qos2", "close", "accept") == "close", createGroups: s.Word("groups", "create", "refuse") == "create",
+		groupsEach: s.Word("group_messages", "together", "each") == "each",
 	}
-	plan, ok := plans[r.plan]
-	if !ok {
-		keep(fmt.Errorf("plan: %q is neither free nor plus", r.plan))
-	}
-	r.points, r.feeds = number("points_per_minute", plan.points), number("max_feeds", plan.feeds)
-	for key := range strings.SplitSeq(o.Setting("feeds", ""), ",") {
+	plan := plans[r.plan]
+	r.points, r.feeds = s.Int("points_per_minute", plan.points), s.Int("max_feeds", plan.feeds)
+	for key := range strings.SplitSeq(s.Text("feeds", ""), ",") {
 		if key = strings.TrimSpace(key); key != "" {
 			r.first = append(r.first, key)
 		}
 	}
-	return r, problem
+	if err := s.Err(); err != nil {
+		return r, err
+	}
+	if r.minute == 0 || r.ban == 0 || r.banReply == 0 {
+		return r, errors.New("minute, ban and ban_reply are times of more than nothing")
+	}
+	return r, nil
 }

@@ -13,7 +13,6 @@ package generictest
 import (
 	"crypto/subtle"
 	"crypto/tls"
-	"fmt"
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -43,31 +42,18 @@ var Emulator = emulator.Kind{Name: "mqtt", Start: func(o emulator.Options) (emul
 
 // Start starts an emulator.
 func Start(o emulator.Options) (*Server, error) {
-	if err := o.Known("username", "password", "protocol", "refusal", "tls", "websocket"); err != nil {
-		return nil, err
-	}
-	secure, err := o.Bool("tls", false)
-	if err != nil {
-		return nil, err
-	}
+	set := o.Settings()
 	s := &Server{
-		Broker: emulator.New(o), username: o.Setting("username", ""), password: o.Setting("password", ""),
-		refusal: o.Setting("refusal", "1"),
+		Broker: emulator.New(o), username: set.Text("username", ""), password: set.Text("password", ""),
+		only311: set.Word("protocol", "auto", "3.1.1") == "3.1.1", refusal: set.Word("refusal", "1", "0x84", "close"),
 	}
-	switch p := o.Setting("protocol", "auto"); p {
-	case "auto":
-	case "3.1.1":
-		s.only311 = true
-	default:
-		return nil, fmt.Errorf("protocol: %q is neither auto nor 3.1.1", p)
+	setup := emulator.Setup{Hook: &hook{server: s}, WebSocket: set.Text("websocket", "")}
+	secure := set.Bool("tls", false)
+	if err := set.Err(); err != nil {
+		return nil, err
 	}
-	switch s.refusal {
-	case "1", "0x84", "close":
-	default:
-		return nil, fmt.Errorf("refusal: %q is none of 1, 0x84, close", s.refusal)
-	}
-	setup := emulator.Setup{Hook: &hook{server: s}, WebSocket: o.Setting("websocket", "")}
 	if secure {
+		var err error
 		if setup.TLS, err = s.secure(); err != nil {
 			return nil, err
 		}
@@ -147,20 +133,10 @@ func (h *hook) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { retur
 func (h *hook) OnACLCheck(*mochi.Client, string, bool) bool { return true }
 
 func (h *hook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
-	if !cl.Net.Inline {
-		h.server.Add(emulator.Event{
-			What: "publish", Accepted: true, ClientID: cl.ID, Topic: pk.TopicName, Payload: string(pk.Payload),
-		})
-	}
+	h.server.NotePublish(cl, pk)
 	return pk, nil
 }
 
 func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, codes []byte) {
-	for i, f := range pk.Filters {
-		e := emulator.Event{What: "subscribe", Accepted: codes[i] <= 2, ClientID: cl.ID, Topic: f.Filter}
-		if !e.Accepted {
-			e.Why = "not a valid topic filter"
-		}
-		h.server.Add(e)
-	}
+	h.server.NoteSubscribe(cl, pk, codes, "not a valid topic filter")
 }

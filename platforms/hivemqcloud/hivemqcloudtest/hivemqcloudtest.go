@@ -1,6 +1,6 @@
-// Package hivemqcloudtest is an emulator of a cluster at HiveMQ Cloud. It enforces what PLATFORMS.md C4 lists: TLS alone
-// with a server name, a permission for each credential, the goodbye after a message that was not allowed, the sessions of
-// the plan, the Receive Maximum.
+// Package hivemqcloudtest is an emulator of a cluster at HiveMQ Cloud. It enforces what docs/platforms.md tells of it:
+// TLS alone with a server name, a permission for each credential, the goodbye after a message that was not allowed, the
+// sessions of the plan, the Receive Maximum.
 //
 // Settings:
 //
@@ -15,11 +15,13 @@
 //	ack_delay            how long a PUBACK takes ("0s"); with a time, too many unconfirmed messages are sure to be noticed
 //	disconnect_every     how often every client is disconnected unannounced ("0s" is never)
 //
-// Announced limits other than the Receive Maximum are not: what a client is not told of, it must not use.
+// Of its limits it announces the Receive Maximum alone, where HiveMQ announces more: what a client is not told of, it must
+// not use.
 package hivemqcloudtest
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -64,34 +66,19 @@ var Emulator = emulator.Kind{Name: "hivemq-cloud", Start: func(o emulator.Option
 
 // Start starts an emulator.
 func Start(o emulator.Options) (*Server, error) {
-	err := o.Known("host", "username", "password", "permission", "filter", "credentials", "sessions", "receive_maximum", "queue",
-		"ack_delay", "disconnect_every")
-	if err != nil {
-		return nil, err
+	set := o.Settings()
+	s := &Server{
+		Broker: emulator.New(o), host: set.Text("host", "demo.s1.eu.hivemq.cloud"),
+		sessions: set.Int("sessions", 100), receiveMax: set.Int("receive_maximum", 10), ackDelay: set.Duration("ack_delay", 0),
 	}
-	s := &Server{Broker: emulator.New(o), host: o.Setting("host", "demo.s1.eu.hivemq.cloud")}
-	if s.credentials, err = credentials(o); err != nil {
-		return nil, err
-	}
-	if s.sessions, err = o.Int("sessions", 100); err != nil {
-		return nil, err
-	}
-	if s.receiveMax, err = o.Int("receive_maximum", 10); err != nil {
-		return nil, err
-	}
-	queue, err := o.Int("queue", 1000)
-	if err != nil {
+	queue, every := set.Int("queue", 1000), set.Duration("disconnect_every", 0)
+	var err error
+	s.credentials, err = credentials(set)
+	if err = errors.Join(set.Err(), err); err != nil {
 		return nil, err
 	}
 	if s.receiveMax < 1 || s.receiveMax > math.MaxUint16 || queue < 1 || queue > math.MaxUint16 || s.sessions < 1 {
 		return nil, fmt.Errorf("sessions, receive_maximum and queue are numbers from 1 to %d", math.MaxUint16)
-	}
-	if s.ackDelay, err = o.Duration("ack_delay", 0); err != nil {
-		return nil, err
-	}
-	every, err := o.Duration("disconnect_every", 0)
-	if err != nil {
-		return nil, err
 	}
 	if err := s.serve(queue); err != nil {
 		return nil, err
@@ -122,11 +109,11 @@ func (s *Server) serve(queue int) error {
 	})
 }
 
-func credentials(o emulator.Options) ([]Credential, error) {
+func credentials(set *emulator.Settings) ([]Credential, error) {
 	all := []Credential{{
-		o.Setting("username", "bridge"), o.Setting("password", "bridge-password"), o.Setting("permission", "both"), o.Setting("filter", "#"),
+		set.Text("username", "bridge"), set.Text("password", "bridge-password"), set.Text("permission", "both"), set.Text("filter", "#"),
 	}}
-	for _, line := range strings.Split(o.Setting("credentials", ""), ";") {
+	for _, line := range strings.Split(set.Text("credentials", ""), ";") {
 		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}

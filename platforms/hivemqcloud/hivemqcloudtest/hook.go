@@ -30,7 +30,7 @@ func (h *hook) Provides(b byte) bool {
 	return false
 }
 
-// version3 gives the code of MQTT 3 for one of 5 (C2.6).
+// version3 gives the code of MQTT 3 for one of 5.
 func version3(code byte) byte {
 	switch code {
 	case packets.ErrBadUsernameOrPassword.Code:
@@ -60,7 +60,7 @@ func (h *hook) refuse(cl *mochi.Client, code packets.Code, why string) error {
 func (h *hook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 	s := h.server
 	if name := emulator.ServerName(cl); !strings.EqualFold(name, s.host) && !strings.EqualFold(name, "localhost") {
-		// The handshake has succeeded all the same: HiveMQ cannot tell which cluster is meant, and says so only here (C1.3).
+		// The handshake has succeeded all the same: HiveMQ cannot tell which cluster is meant, and says so only here.
 		return h.refuse(cl, packets.ErrNotAuthorized, fmt.Sprintf("no cluster for the server name %q", name))
 	}
 	if !h.known(pk) {
@@ -170,7 +170,7 @@ func (h *hook) refusePublish(cl *mochi.Client, pk packets.Packet, why string) {
 }
 
 // deny is HiveMQ's answer to a message that is not allowed: on MQTT 5 an acknowledgement that says so and then, always,
-// the goodbye; on 3 the end without a word (C2.3).
+// the goodbye; on 3 the end without a word.
 func (h *hook) deny(cl *mochi.Client, pk packets.Packet) {
 	h.refusePublish(cl, pk, "not authorized")
 	if cl.Properties.ProtocolVersion == 5 && pk.FixedHeader.Qos > 0 {
@@ -192,20 +192,10 @@ func (h *hook) deny(cl *mochi.Client, pk packets.Packet) {
 }
 
 func (h *hook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
-	if !cl.Net.Inline {
-		h.server.Add(emulator.Event{
-			What: "publish", Accepted: true, ClientID: cl.ID, Topic: pk.TopicName, Payload: string(pk.Payload),
-		})
-	}
+	h.server.NotePublish(cl, pk)
 	return pk, nil
 }
 
 func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, codes []byte) {
-	for i, f := range pk.Filters {
-		e := emulator.Event{What: "subscribe", Accepted: codes[i] <= 2, ClientID: cl.ID, Topic: f.Filter}
-		if !e.Accepted {
-			e.Why = "not authorized"
-		}
-		h.server.Add(e)
-	}
+	h.server.NoteSubscribe(cl, pk, codes, "not authorized")
 }

@@ -43,7 +43,7 @@ import (
 	"cloudbridge/platforms/emulator"
 )
 
-// Emulator is ThingSpeak as demo and emulate know it: one device and the two channels of [DemoChannels].
+// Emulator is ThingSpeak as demo and emulate know it: the devices of [DemoDevices] and the channels of [DemoChannels].
 var Emulator = emulator.Kind{
 	Name: "thingspeak",
 	Start: func(o emulator.Options) (emulator.Emulator, error) {
@@ -55,8 +55,8 @@ var Emulator = emulator.Kind{
 	},
 }
 
-// Options say what there is at this ThingSpeak. Without channels it has [DemoChannels], without devices [DemoDevice], and
-// without queues none.
+// Options say what there is at this ThingSpeak. Without channels it has [DemoChannels], without devices [DemoDevices],
+// and without queues none.
 type Options struct {
 	emulator.Options
 	Channels  []Channel
@@ -97,9 +97,20 @@ func DemoChannels() []Channel {
 	}
 }
 
-// DemoDevice is the device of an emulator that is told of none. As with real ones, client id and username are one string.
+// DemoDevice is the first device of an emulator that is told of none, for a bridge. As with real ones, client id and
+// username are one string.
 func DemoDevice() Device {
 	return Device{ClientID: "DemoDeviceClientIdOf23c", Username: "DemoDeviceClientIdOf23c", Password: "demo-device-password-24c"}
+}
+
+// DemoDevices are the devices of an emulator that is told of none: one for a bridge, one to publish by hand, and one to look
+// on by hand. Three programs need three, for a second login as one device ends the first.
+func DemoDevices() []Device {
+	return []Device{
+		DemoDevice(),
+		{ClientID: "DemoPublisherClientId23", Username: "DemoPublisherClientId23", Password: "demo-publisher-passwd-24"},
+		{ClientID: "DemoOnlookerClientIdO23", Username: "DemoOnlookerClientIdO23", Password: "demo-onlooker-password24"},
+	}
 }
 
 // Cloud is a running emulator.
@@ -129,7 +140,7 @@ func New(o Options) (*Cloud, error) {
 		o.Channels = DemoChannels()
 	}
 	if o.Devices == nil {
-		o.Devices = []Device{DemoDevice()}
+		o.Devices = DemoDevices()
 	}
 	c := &Cloud{
 		Broker:    emulator.New(o.Options),

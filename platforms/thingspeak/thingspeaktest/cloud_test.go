@@ -295,10 +295,8 @@ func eventually(t *testing.T, what string, f func() bool) {
 // TestMosquittoSub subscribes with mosquitto_sub under a second device and writes with mosquitto_pub and over REST.
 func TestMosquittoSub(t *testing.T) {
 	program := mqtttest.Program(t, "mosquitto_sub")
-	reader := Device{ClientID: "reader", Username: "reader", Password: "r"}
-	cloud := started(t, Options{
-		Options: emulator.Options{Set: map[string]string{"interval": "0s"}, Delay: 5 * time.Millisecond}, Devices: []Device{DemoDevice(), reader},
-	})
+	reader := DemoDevices()[2]
+	cloud := started(t, Options{Options: emulator.Options{Set: map[string]string{"interval": "0s"}, Delay: 5 * time.Millisecond}})
 	u, err := url.Parse(cloud.URL())
 	if err != nil {
 		t.Fatal(err)

@@ -1,9 +1,6 @@
 package thingspeaktest
 
 import (
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"cloudbridge/platforms/emulator"
@@ -43,78 +40,33 @@ type settings struct {
 	talkbackFree                          bool
 }
 
-// reader reads settings and keeps the first fault.
-type reader struct {
-	o     emulator.Options
-	names []string
-	err   error
-}
-
 func read(o emulator.Options) (settings, error) {
-	r := &reader{o: o}
+	set := o.Settings()
 	var s settings
-	s.plan = r.word("plan", "free", "paid")
+	s.plan = set.Word("plan", "free", "paid")
 	p := plans[s.plan]
-	s.interval = r.duration("interval", p.interval)
-	s.bulkInterval = r.duration("bulk_interval", bulkInterval)
-	s.bulkDelay = r.duration("bulk_delay", time.Second)
-	s.idle = r.duration("idle", time.Hour)
+	s.interval = set.Duration("interval", p.interval)
+	s.bulkInterval = set.Duration("bulk_interval", bulkInterval)
+	s.bulkDelay = set.Duration("bulk_delay", time.Second)
+	s.idle = set.Duration("idle", time.Hour)
 	s.yearLength = o.Scaled(365 * 24 * time.Hour)
-	s.bulkSize = r.number("bulk_size", p.bulkSize)
-	s.messages = r.number("messages", p.messages)
-	s.messageSize = r.number("message_size", 3000)
-	s.truncate = r.word("too_long", "refuse", "truncate") == "truncate"
-	s.soon429 = r.word("too_soon", "zero", "429") == "429"
-	s.key401 = r.word("bad_key", "zero", "401") == "401"
-	s.badLogin4 = r.word("bad_login", "5", "4") == "4"
-	s.version5 = r.word("version_5", "refuse", "accept") == "accept"
-	s.accept = r.word("misuse", "close", "accept") == "accept"
-	s.closeTopic = r.word("bad_topic", "drop", "close") == "close"
-	s.closeFilter = r.word("bad_filter", "refuse", "close") == "close"
-	s.anyClientID = r.yes("any_client_id", false)
-	s.strict = r.yes("strict", true)
-	s.replay = r.yes("replay", false)
-	s.legacy = r.yes("legacy", false)
-	s.pingsCount = r.yes("pings_count", true)
-	s.bulkCount = r.yes("bulk_counts", false)
-	s.talkbackFree = r.yes("talkback_free", false)
-	r.keep(o.Known(r.names...))
-	return s, r.err
-}
-
-func (r *reader) keep(err error) {
-	if r.err == nil {
-		r.err = err
-	}
-}
-
-func (r *reader) duration(name string, otherwise time.Duration) time.Duration {
-	r.names = append(r.names, name)
-	d, err := r.o.Duration(name, otherwise)
-	r.keep(err)
-	return d
-}
-
-func (r *reader) number(name string, otherwise int) int {
-	r.names = append(r.names, name)
-	n, err := r.o.Int(name, otherwise)
-	r.keep(err)
-	return n
-}
-
-func (r *reader) yes(name string, otherwise bool) bool {
-	r.names = append(r.names, name)
-	b, err := r.o.Bool(name, otherwise)
-	r.keep(err)
-	return b
-}
-
-// word reads one of several words, the first of which is the default.
-func (r *reader) word(name string, words ...string) string {
-	r.names = append(r.names, name)
-	s := r.o.Setting(name, words[0])
-	if !slices.Contains(words, s) {
-		r.keep(fmt.Errorf("%s: %q is none of %s", name, s, strings.Join(words, ", ")))
-	}
-	return s
+	s.bulkSize = set.Int("bulk_size", p.bulkSize)
+	s.messages = set.Int("messages", p.messages)
+	s.messageSize = set.Int("message_size", 3000)
+	s.truncate = set.Word("too_long", "refuse", "truncate") == "truncate"
+	s.soon429 = set.Word("too_soon", "zero", "429") == "429"
+	s.key401 = set.Word("bad_key", "zero", "401") == "401"
+	s.badLogin4 = set.Word("bad_login", "5", "4") == "4"
+	s.version5 = set.Word("version_5", "refuse", "accept") == "accept"
+	s.accept = set.Word("misuse", "close", "accept") == "accept"
+	s.closeTopic = set.Word("bad_topic", "drop", "close") == "close"
+	s.closeFilter = set.Word("bad_filter", "refuse", "close") == "close"
+	s.anyClientID = set.Bool("any_client_id", false)
+	s.strict = set.Bool("strict", true)
+	s.replay = set.Bool("replay", false)
+	s.legacy = set.Bool("legacy", false)
+	s.pingsCount = set.Bool("pings_count", true)
+	s.bulkCount = set.Bool("bulk_counts", false)
+	s.talkbackFree = set.Bool("talkback_free", false)
+	return s, set.Err()
 }

@@ -35,11 +35,14 @@ const idFile = "client-id.json"
 // ClientID gives the client id for the local broker: the one kept in dir, or a new one of the bridge's name and four
 // hexadecimal digits of the board, which is then kept. It is made anew only where the board's serial number is another
 // one: the copy of an SD card must not throw the original off the broker, and the broker keeps messages by this name.
+// With an error it gives the id all the same, for this run: made of the board it is most often the one of the last run,
+// and one drawn at each start would leave a session and retained states behind at the broker each time.
 func ClientID(dir, name string, hw Hardware) (string, error) {
 	path := filepath.Join(dir, idFile)
+	made := keptID{ClientID: name + "-" + digits(hw), Serial: hw.Serial}
 	kept, err := readID(path)
 	if err != nil {
-		return "", fmt.Errorf("read the client id: %w", err)
+		return made.ClientID, fmt.Errorf("read the client id: %w", err)
 	}
 	switch {
 	case kept.ClientID != "" && (hw.Serial == "" || kept.Serial == hw.Serial):
@@ -48,10 +51,10 @@ func ClientID(dir, name string, hw Hardware) (string, error) {
 		// It was made where the serial could not be seen, and is good on.
 		kept.Serial = hw.Serial
 	default:
-		kept = keptID{ClientID: name + "-" + digits(hw), Serial: hw.Serial}
+		kept = made
 	}
 	if err := writeID(path, kept); err != nil {
-		return "", fmt.Errorf("keep the client id: %w", err)
+		return kept.ClientID, fmt.Errorf("keep the client id: %w", err)
 	}
 	return kept.ClientID, nil
 }

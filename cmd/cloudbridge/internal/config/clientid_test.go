@@ -69,8 +69,14 @@ func TestClientIDNoPlace(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ClientID(filepath.Join(file, "queue"), "lab1", Hardware{}); err == nil {
-		t.Error("an id was kept below a file")
+	for _, dir := range []string{file, filepath.Join(file, "queue")} {
+		got, err := ClientID(dir, "lab1", Hardware{MAC: "02:42:ac:11:00:02"})
+		if err == nil {
+			t.Error("an id was kept below a file")
+		}
+		if got != "lab1-0002" {
+			t.Errorf("without a place to keep it the id is %q, want that of the board", got)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -134,6 +135,7 @@ func (l *loader) downlinkRest(n *node, t *downlinkTable, local *node, names []st
 		for k, v := range t.Values {
 			d.Values[k] = string(v)
 		}
+		l.restAsItIs(n, d.Values)
 		if c := n.child["values"]; len(t.Values) == 0 {
 			l.wrong(n, "values", c, "lists nothing, so that every command would be dropped", `write values = { ON = "1", OFF = "0" }`)
 		}
@@ -148,6 +150,16 @@ func (l *loader) downlinkRest(n *node, t *downlinkTable, local *node, names []st
 	}
 	d.Local = topic
 	return d
+}
+
+// restAsItIs warns of a text beside "*", which looks as if everything else became that text.
+func (l *loader) restAsItIs(n *node, values map[string]string) {
+	to, ok := values["*"]
+	if !ok || to == "" || to == "*" {
+		return
+	}
+	l.warn(n.child["values"], fmt.Sprintf("values: \"*\" lets the rest through as it is; %q is not sent", to),
+		fmt.Sprintf("write \"*\" = \"*\", or for %q instead of the rest value = 'text == \"ON\" ? \"1\" : %q', for example", to, to))
 }
 
 func (l *loader) readTwoway(n *node) {

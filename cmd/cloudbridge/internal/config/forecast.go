@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -192,14 +193,16 @@ func (l *loader) forecastRows(c *cloud, lim platforms.Limits) {
 	for _, n := range list {
 		rows += float64(year) / float64(max(least, n.every))
 	}
-	if lim.MessagesPerYear > 0 && rows > float64(lim.MessagesPerYear) {
+	same := l.together(c)
+	told := same[0] != c && same[0].platform.Limits() == lim
+	if lim.MessagesPerYear > 0 && rows > float64(lim.MessagesPerYear) && !told {
 		more := ""
 		if open {
 			more = " at the least"
 		}
 		enough := time.Duration(float64(year)*float64(len(list))/float64(lim.MessagesPerYear)).Truncate(time.Second) + time.Second
-		l.warn(c.table, fmt.Sprintf("%s of cloud %q, written as often as it allows, make %s messages a year%s; the plan has %s",
-			count(len(list), "channel"), c.name, millions(rows), more, millions(float64(lim.MessagesPerYear))),
+		l.warn(c.table, fmt.Sprintf("%s of %s, written as often as the plan allows, make %s messages a year%s; it has %s",
+			count(len(list), "channel"), cloudWords(same), millions(rows), more, millions(float64(lim.MessagesPerYear))),
 			fmt.Sprintf("if readings come that often all year, write every = %q into the rules", short(enough)))
 	}
 	for i := range l.up {
@@ -209,6 +212,23 @@ func (l *loader) forecastRows(c *cloud, lim platforms.Limits) {
 				"it is raised to "+short(least))
 		}
 	}
+}
+
+// together lists the clouds whose places count together, for they may be of one account.
+func (l *loader) together(c *cloud) []*cloud {
+	return slices.DeleteFunc(l.opened(), func(o *cloud) bool { return o.platform.Account() != c.platform.Account() })
+}
+
+// cloudWords names clouds as people do.
+func cloudWords(list []*cloud) string {
+	var names []string
+	for _, c := range list {
+		names = append(names, strconv.Quote(c.name))
+	}
+	if len(names) == 1 {
+		return "cloud " + names[0]
+	}
+	return "clouds " + strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " together"
 }
 
 // forecastAge warns where some downlinks of a cloud have no age and others do: one connection serves them all.

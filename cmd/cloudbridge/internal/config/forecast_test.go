@@ -34,7 +34,7 @@ func TestForecast(t *testing.T) {
 		},
 		{
 			"keep all", upRule(`local = "z"`, `cloud = "home"`, `feed = "z"`, `keep = "all"`),
-			[]string{`keep = "all": cloud "home" takes 30 points a minute for 1 feed, each about every 2.7s; what comes quicker waits, later and later`},
+			[]string{`keep = "all": cloud "home" takes 30 points a minute for 1 feed, each about every 2.1s; what comes quicker waits, later and later`},
 		},
 		{
 			"keep all, every second", upRule(`local = "z"`, `cloud = "home"`, `feed = "z"`, `keep = "all"`, `every = "1s"`),
@@ -47,8 +47,19 @@ func TestForecast(t *testing.T) {
 		},
 		{
 			"messages a year", upRule(`local = "a"`, `cloud = "weather"`, `channel = 1`, `field = 1`) + upRule(`local = "b"`, `cloud = "weather"`, `channel = 2`, `field = 1`),
-			[]string{`2 channels of cloud "weather", written as often as it allows, make 4.0 million messages a year; the plan has 3.0 million`},
+			[]string{`2 channels of cloud "weather", written as often as the plan allows, make 4.0 million messages a year; it has 3.0 million`},
 		},
+		{
+			"messages a year of two clouds",
+			"[cloud.rest]\nplatform = \"thingspeak\"\n[cloud.rest.channels.2]\nwrite_key = \"WRITEKEY12345678\"\n" +
+				upRule(`local = "a"`, `cloud = "weather"`, `channel = 1`, `field = 1`) + upRule(`local = "b"`, `cloud = "rest"`, `channel = 2`, `field = 1`),
+			[]string{`2 channels of clouds "weather" and "rest" together, written as often as the plan allows, make 4.0 million messages a year; it has 3.0 million`},
+		},
+		{
+			"a text beside the rest", down("home", `values = { ON = "1", "*" = "0" }`, "led"),
+			[]string{`values: "*" lets the rest through as it is; "0" is not sent`},
+		},
+		{"the rest as it is", down("home", `values = { ON = "1", "*" = "*" }`, "led"), nil},
 		{
 			"messages a year, slow enough", upRule(`local = "a"`, `cloud = "weather"`, `channel = 1`, `field = 1`, `every = "22s"`) +
 				upRule(`local = "b"`, `cloud = "weather"`, `channel = 2`, `field = 1`, `every = "22s"`), nil,

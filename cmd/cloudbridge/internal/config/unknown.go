@@ -15,6 +15,9 @@ func tablesOf() map[string]any {
 	}
 }
 
+// includeHint is for whoever writes include where it looks right in TOML, at the end of the file.
+const includeHint = "include is a key of the whole file: put it above the first table"
+
 // unknownTop reports a name at the top of the file.
 func (l *loader) unknownTop(name string, c *node) {
 	if c.kind == broken {
@@ -81,7 +84,7 @@ func (l *loader) unknownIn(table string) func(string, *node, []string) {
 		if near, ok := nearest(key, keys); ok {
 			hint = "did you mean " + near + "?"
 		} else if key == "include" {
-			hint = "include is a key of the whole file: put it above the first table"
+			hint = includeHint
 		} else if t := l.tableWith(key); t != "" {
 			hint = t
 		}
@@ -97,6 +100,8 @@ func (l *loader) unknownInCloud(c *cloud) func(string, *node, []string) {
 		hint := "known are " + listed(keys)
 		near, ok := nearest(key, keys)
 		switch {
+		case key == "include":
+			hint = includeHint
 		case len(owners) > 0:
 			hint = fmt.Sprintf("%s is a key of %s; this platform knows %s", key, listed(owners), listed(l.ownKeys(c.kind)))
 		case ok:
@@ -138,6 +143,8 @@ func (l *loader) unknownInRule(sort string, kind *platforms.Kind) func(string, *
 		near, ok := nearest(key, keys)
 		hint := "known are " + listed(keys)
 		switch {
+		case key == "include":
+			hint = includeHint
 		case len(owners) > 0:
 			message = fmt.Sprintf("unknown key %q: the rule's cloud is %s", key, kind.Name)
 			hint = fmt.Sprintf("%s is a key of %s; a place in %s is written with %s", key, listed(owners), kind.Name, listed(placeKeys(kind)))

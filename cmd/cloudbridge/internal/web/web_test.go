@@ -44,7 +44,7 @@ func sample() bridge.Status {
 			LinkStatus: bridge.LinkStatus{State: "offline", Since: at("2026-11-20T08:59:00Z"), Why: "connection refused", Next: at("2026-11-20T09:00:10Z"), URL: "mqtts://mqtt3.thingspeak.com:8883", Logins: 2, Sent: 40},
 			Counts:     bridge.Counts{Waiting: 2, Sent: 40, Replaced: 70, Reasons: map[string]uint64{"replaced: joined into one row": 70}},
 			Lanes: []bridge.LaneStatus{{
-				Name: "1001", Waiting: 2, Bytes: 80, NextSlot: at("2026-11-20T09:00:03Z"), Dropped: 1,
+				Name: "1001", Waiting: 2, Bytes: 80, NextSlot: at("2026-11-20T09:00:03Z"),
 			}},
 			Rejected: []bridge.Rejected{{Time: at("2026-11-20T08:30:00Z"), Address: "1001 field1", Value: "長", Why: "longer than 255 bytes"}},
 		}, {

@@ -1,0 +1,63 @@
+package bridge
+
+import (
+	"errors"
+
+	"cloudbridge/internal/queue"
+	"cloudbridge/mappings"
+)
+
+// newest holds, for rules that keep only the latest at a plain MQTT cloud, the newest point of each topic that waits. The
+// queue holds a marker in its place, so that the order among topics is that of the first reading.
+type newest struct {
+	points map[string]mappings.Point
+	// sent are those that are on their way, by their record: a lost connection sends them again.
+	sent map[uint64]mappings.Point
+}
+
+// errReplaced says that a marker's point has gone already.
+var errReplaced = errors.New("replaced by a newer value")
+
+// marker begins a record that stands for the newest point of the topic that follows. No point's record begins so.
+const marker = 0xFF
+
+// keep queues a point in the way its rule says.
+func (o *orderedLane) keep(p *mappings.Point, rule *upRule, r *receipt) {
+	if rule.Keep != "latest" {
+		o.append(p, r)
+		return
+	}
+	o.mu.Lock()
+	_, waits := o.newest.points[p.Name]
+	o.newest.points[p.Name] = p.Clone()
+	o.mu.Unlock()
+	if waits {
+		o.c.count(p, fateReplaced, "a newer value came before its turn")
+		return
+	}
+	// The reading is acknowledged when it is taken in, as the rule says.
+	if err := o.queue.Append(append([]byte{marker}, p.Name...), nil); err != nil {
+		o.c.count(p, fateDropped, err.Error())
+	}
+}
+
+// read reads the point of a record, for a marker the newest of its topic. That is the record's from then on: it is put
+// back only where nothing newer has come.
+func (o *orderedLane) read(rec queue.Record) (mappings.Point, error) {
+	if len(rec.Data) == 0 || rec.Data[0] != marker {
+		return mappings.ReadPoint(rec.Data)
+	}
+	topic := string(rec.Data[1:])
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p, ok := o.newest.points[topic]
+	if !ok {
+		p, ok = o.newest.sent[rec.Seq]
+	}
+	if !ok {
+		return p, errReplaced
+	}
+	delete(o.newest.points, topic)
+	o.newest.sent[rec.Seq] = p
+	return p, nil
+}
