@@ -107,12 +107,13 @@ func (c *contents) add(f frame) {
 // tornTail counts the bytes past end that some write left unfinished. A writer ends with eight zeros, or with the file.
 func tornTail(b []byte, end int) int {
 	var zero [8]byte
-	for off := end; ; off += 8 {
-		if off+8 > len(b) || bytes.Equal(b[off:off+8], zero[:]) {
-			return max(0, min(off, len(b))-end)
+	for off := end; off < len(b); off += 8 {
+		if bytes.HasPrefix(zero[:], b[off:min(off+8, len(b))]) {
+			return off - end
 		}
-		if f, what := parseFrame(b[off:]); off > end && what == whole && f.size > 0 {
+		if _, what := parseFrame(b[off:]); what == whole {
 			return off - end
 		}
 	}
+	return max(0, len(b)-end)
 }

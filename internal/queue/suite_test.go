@@ -276,7 +276,7 @@ func eachConcurrentUse(t *testing.T, open func(int64, string) Interface) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
