@@ -40,6 +40,9 @@ func (l *link) read(err error) failure {
 		return failure{cause: causeOf(v.Cause), verdict: v, words: words, refused: refusal.Packet == mqtt.Connack}
 	}
 	cause, words := readNetwork(err)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		words = "nobody listens at " + hostOf(l.options().URL) + " (connection refused)"
+	}
 	return failure{cause: cause, words: words}
 }
 

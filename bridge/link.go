@@ -72,6 +72,7 @@ type link struct {
 	protocol mqtt.Protocol
 	fellBack time.Time
 	early    int // closes before CONNACK in a row, in MQTT 5
+	brief    int // sessions in a row that somebody closed right after the login
 	lastErr  string
 	holdOff  time.Time   // no attempt before: a ban
 	told     []time.Time // when the far side told us to wait longer each time, in the last hour
@@ -127,6 +128,7 @@ func (l *link) run(ctx context.Context) {
 				return
 			}
 			l.retry.held(time.Since(began))
+			l.clash(err, time.Since(began))
 		}
 		if ctx.Err() != nil {
 			return
@@ -241,9 +243,31 @@ func (l *link) close(s *mqtt.Session) {
 	_ = s.Close(ctx)
 }
 
+// A broker that closes so many sessions in a row, each within so long of its login and without a word, has probably got
+// another client with our client id: MQTT 3.1.1 has no way to say so, and some MQTT 5 brokers do not.
+const (
+	clashes   = 5
+	clashTime = 2 * time.Second
+)
+
+// clash counts sessions that were closed right after the login.
+func (l *link) clash(err error, held time.Duration) {
+	if held > l.scaled(clashTime) || !errors.Is(err, mqtt.ErrHungUp) {
+		l.brief = 0
+		return
+	}
+	l.brief++
+}
+
+func (l *link) scaled(d time.Duration) time.Duration { return time.Duration(float64(d) * l.scale) }
+
 // failed notes why an attempt or a session failed, and says how long to wait.
 func (l *link) failed(err error) time.Duration {
 	f := l.read(err)
+	if l.brief >= clashes {
+		f.cause = retryClientID
+		f.words = fmt.Sprintf("the connection is closed right after each login: does another bridge or program use the client id %q?", l.options().ClientID)
+	}
 	if l.fallBack(err, f.verdict.Cause) {
 		return 0
 	}

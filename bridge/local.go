@@ -106,7 +106,13 @@ func (l *local) session(suffix string) *localSession {
 }
 
 // judgeLocal reads the local broker's answers: it is a broker like any other.
-func judgeLocal(r platforms.Reply) platforms.Verdict { return generic.Judge("the local broker", r) }
+func judgeLocal(r platforms.Reply) platforms.Verdict {
+	v := generic.Judge("the local broker", r)
+	if v.Cause == platforms.BadLogin {
+		v.Why += ": look at username and password in [local]"
+	}
+	return v
+}
 
 func (l *local) stateTopic() string { return "cloudbridge/" + l.id + "/state" }
 

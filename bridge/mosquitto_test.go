@@ -146,3 +146,47 @@ func TestOrderBesideADeadCloud(t *testing.T) {
 		})
 	}
 }
+
+// TestTwoTopicsOneDeadCloud has two rules, each for another cloud, of which one is down: what waits for it fills the
+// local broker's window together with what the other cloud has long confirmed, for acknowledgements leave in order.
+func TestTwoTopicsOneDeadCloud(t *testing.T) {
+	for _, protocol := range []mqtt.Protocol{mqtt.V5, mqtt.V311} {
+		t.Run(protocol.String(), func(t *testing.T) {
+			a, g := mqtttest.Mosquitto(t), mqtttest.Mosquitto(t)
+			l := newLab(t, "lab1", a.URL)
+			l.cfg.Local.Session.Protocol = protocol
+			l.cloud("down", generic.Kind, anyBroker("mqtt://"+mqtttest.FreeAddr(t), "5")).up("iot/hum", "down", nil)
+			l.cloud("good", generic.Kind, anyBroker(g.URL, "5")).up("iot/temp", "good", nil)
+			phone := join(t, mqtt.Options{URL: g.URL}, "iot/#")
+			br, _ := l.run()
+			eventually(t, "the house and the good cloud online", func() bool {
+				s := br.Status()
+				return s.Local.State == stateOnline && s.Clouds[1].State == stateOnline
+			})
+			board := join(t, mqtt.Options{URL: a.URL})
+			const n = 1200
+			for i := range n {
+				board.publish("iot/hum", fmt.Sprint(i))
+				board.publish("iot/temp", fmt.Sprint(i))
+			}
+			phone.wait(n)
+		})
+	}
+}
+
+// TestClientIDClash runs two bridges with one client id beside a broker that says nothing of it: they slow down and say
+// what it may be.
+func TestClientIDClash(t *testing.T) {
+	a, g := mqtttest.Mosquitto(t), mqtttest.Mosquitto(t)
+	var labs []*lab
+	for range 2 {
+		l := newLab(t, "lab1", a.URL).cloud("far", generic.Kind, anyBroker(g.URL, "5")).up("iot/#", "far", nil)
+		l.cfg.Local.Session.Protocol = mqtt.V311
+		l.cfg.Clouds[0].Platform.(*generic.Broker).Options.ClientID = fmt.Sprint("far", len(labs))
+		l.run()
+		labs = append(labs, l)
+	}
+	eventually(t, "one of them to say so", func() bool {
+		return labs[0].log.has("another bridge or program use the client id") || labs[1].log.has("another bridge or program use the client id")
+	})
+}

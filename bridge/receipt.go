@@ -41,7 +41,9 @@ type desk struct {
 	mu     sync.Mutex
 	seed   maphash.Seed
 	issued uint64
-	opened int
+	// settled knows the longest prefix that is settled: acknowledgements leave in order, so the broker's window holds
+	// everything behind the oldest open message, settled or not.
+	settled settler
 	// byID are the open receipts, and those of the last settled ones, by packet identifier.
 	byID map[uint16]*receipt
 	// past are the identifiers of settled receipts in byID, oldest first.
@@ -73,7 +75,6 @@ func (d *desk) take(in *mqtt.Inbound) (r *receipt, again bool) {
 		return nil, true
 	}
 	d.issued++
-	d.opened++
 	r = &receipt{in: in, number: d.issued, desk: d, content: content}
 	r.open.Store(1)
 	d.byID[in.PacketID] = r
@@ -94,7 +95,7 @@ func (d *desk) content(in *mqtt.Inbound) uint64 {
 func (d *desk) settle(r *receipt) {
 	d.mu.Lock()
 	r.settled = true
-	d.opened--
+	d.settled.settle(r.number)
 	in := r.in
 	d.past = append(d.past, in.PacketID)
 	for len(d.past) > mostSettled {
@@ -112,14 +113,15 @@ func (d *desk) forget() {
 	d.mu.Lock()
 	clear(d.byID)
 	d.past = nil
+	d.settled.skipTo(d.issued + 1)
 	d.mu.Unlock()
 }
 
-// open is how many messages wait for their acknowledgement.
+// open is how much of the broker's window is taken: the oldest open message and all that came after it.
 func (d *desk) open() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.opened
+	return int(d.issued - d.settled.base)
 }
 
 // debts are the receipts that a queue holds up, oldest first.

@@ -12,8 +12,12 @@ import (
 	"cloudbridge/internal/mqtt"
 )
 
-// refresh is how often the number of waiting readings is told while nothing else changes.
-const refresh = time.Minute
+// refresh is how often the number of waiting readings is told while nothing else changes, and refreshIdle how often it is
+// looked at while nothing waits.
+const (
+	refresh     = 5 * time.Second
+	refreshIdle = time.Minute
+)
 
 // reporter publishes the state of the bridge as retained messages: to the house, or to a cloud's announce topic. Each new
 // session gets all of it again, for a broker may have lost what it retained.
@@ -45,7 +49,11 @@ func (r *reporter) run(ctx context.Context) {
 			tctx, cancel := context.WithTimeout(s.ctx, time.Second)
 			r.tell(tctx, s, r.topics())
 			cancel()
-			waitAny(ctx, r.wake, s.ctx.Done(), time.Now().Add(refresh))
+			next := refreshIdle
+			if r.b.waiting() > 0 {
+				next = refresh
+			}
+			waitAny(ctx, r.wake, s.ctx.Done(), time.Now().Add(next))
 		}
 	}
 }
@@ -109,8 +117,11 @@ func (r *reporter) close(ctx context.Context, state, why string) {
 		return
 	}
 	var wg sync.WaitGroup
-	for topic := range topics {
-		m := &mqtt.Message{Topic: topic, Payload: encodeState(stateMessage{State: state, Since: time.Now(), Why: why}), QoS: 1, Retain: true}
+	for topic, payload := range topics {
+		var last stateMessage
+		_ = json.Unmarshal(payload, &last) // It is ours; only what waits is taken from it.
+		last.State, last.Since, last.Why = state, time.Now(), why
+		m := &mqtt.Message{Topic: topic, Payload: encodeState(last), QoS: 1, Retain: true}
 		wg.Add(1)
 		if s.Publish(ctx, m, func(mqtt.Result) { wg.Done() }) != nil {
 			wg.Done()
@@ -146,11 +157,16 @@ func encodeState(m stateMessage) []byte {
 
 // stateNow is the state of a bridge that is there to tell it, with all that waits.
 func (b *Bridge) stateNow() []byte {
-	waiting := 0
+	return encodeState(stateMessage{State: stateOnline, Since: b.started, Waiting: b.waiting()})
+}
+
+// waiting counts what waits for all clouds.
+func (b *Bridge) waiting() int {
+	n := 0
 	for _, c := range b.order {
-		waiting += c.waiting()
+		n += c.waiting()
 	}
-	return encodeState(stateMessage{State: stateOnline, Since: b.started, Waiting: waiting})
+	return n
 }
 
 func (b *Bridge) stateJSON(state, why string) []byte {

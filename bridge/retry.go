@@ -84,6 +84,8 @@ var retryPaces = [retryCauses]fullJitter{
 var nearPaces = map[retryCause]fullJitter{
 	retryNetwork: {base: 100 * time.Millisecond, ceiling: time.Second, floor: 50 * time.Millisecond, atOnce: true},
 	retryBusy:    {base: 500 * time.Millisecond, ceiling: 5 * time.Second, floor: 200 * time.Millisecond},
+	// Two bridges with one id throw each other out: one of them must stay away for long enough to be noticed.
+	retryClientID: {base: 10 * time.Second, ceiling: time.Minute, floor: 5 * time.Second},
 }
 
 // linkHeld is how long a link must have held before its failures are forgotten. A link that comes up and falls at once
