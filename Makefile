@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 BUILD    = CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 
-.PHONY: build test demo lint bench cross deps clean
+.PHONY: build test faults demo lint bench cross deps clean
 
 build:
 	$(BUILD) -o cloudbridge ./cmd/cloudbridge
@@ -11,6 +11,10 @@ build:
 # The programs that tests start are installed when missing; under CLOUDBRIDGE_TEST_REQUIRE a missing one is a failure.
 test: deps lint
 	CLOUDBRIDGE_TEST_REQUIRE=1 go test -race -timeout 9m ./...
+
+# Breaks everything while messages flow, and prints what became of them. Takes some minutes; make test has a short version.
+faults: deps
+	CLOUDBRIDGE_TEST_REQUIRE=1 CLOUDBRIDGE_FAULTS=full go test -count=1 -timeout 30m -v -run TestFaults ./cmd/cloudbridge/internal/faults
 
 demo:
 	go run ./cmd/cloudbridge demo

@@ -1,0 +1,225 @@
+package faults
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"cloudbridge/internal/faultproxy"
+	"cloudbridge/internal/mqtt/mqtttest"
+)
+
+// diskQueue says whether the bridge keeps on disk what waits. Until it does, rows that need it only report their losses.
+const diskQueue = false
+
+// The environment: CLOUDBRIDGE_FAULTS=full runs everything, CLOUDBRIDGE_FAULTS_RACE=1 builds the bridge with the race
+// detector, whose word then counts.
+var (
+	full = os.Getenv("CLOUDBRIDGE_FAULTS") == "full"
+	race = os.Getenv("CLOUDBRIDGE_FAULTS_RACE") != ""
+)
+
+// row is one fault.
+type row struct {
+	name string
+	// rate is messages per second; zero is 300.
+	rate int
+	// full rows run only in the full version.
+	full bool
+	// needsDisk: what the bridge has acknowledged can only be kept on disk.
+	needsDisk bool
+	// protocol is that of both connections; empty is "auto".
+	protocol string
+	// wide lets 1,000 messages be in flight to the far broker, where a default Mosquitto allows 20.
+	wide bool
+	// duplicates is the most that may come twice.
+	duplicates int
+	// before runs before the bridge starts.
+	before func(*world)
+	// fault breaks something, and mends it.
+	fault func(*world)
+}
+
+// TestFaults breaks things while messages flow. Nothing that Mosquitto has acknowledged may be lost or come out of order.
+func TestFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes most of a minute")
+	}
+	mqtttest.Program(t, "mosquitto")
+	program := build(t)
+	var mu sync.Mutex
+	lines := make(map[string]string)
+	var names []string
+	t.Run("row", func(t *testing.T) {
+		for _, r := range table() {
+			if r.full && !full {
+				continue
+			}
+			names = append(names, r.name)
+			t.Run(r.name, func(t *testing.T) {
+				t.Parallel()
+				line := try(t, program, r)
+				mu.Lock()
+				defer mu.Unlock()
+				lines[r.name] = line
+			})
+		}
+	})
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "fault\tsent\tdelivered\tlost\tduplicated\tout of order\trecovery time\t")
+	for _, name := range names {
+		if lines[name] != "" { // A row that could not even be set up has none, and has failed.
+			fmt.Fprintln(w, lines[name])
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("\n" + b.String())
+}
+
+// build makes the program as it ships.
+func build(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "cloudbridge")
+	args := []string{"build", "-o", program}
+	if race {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command(mqtttest.Program(t, "go"), append(args, "cloudbridge/cmd/cloudbridge")...).CombinedOutput(); err != nil {
+		t.Fatalf("build the program: %v\n%s", err, out)
+	}
+	return program
+}
+
+// try runs one row and gives its line of the table.
+func try(t *testing.T, program string, r row) string {
+	w := newWorld(t, program, r)
+	if r.before != nil {
+		r.before(w)
+	}
+	w.start()
+	w.subscribed()
+	rate := r.rate
+	if rate == 0 {
+		rate = 300
+	}
+	w.board = publish(w.house.URL, rate)
+	if r.before == nil {
+		mqtttest.Eventually(t, "the first messages to arrive", func() bool { return w.ear.count() > rate/4 })
+	}
+	r.fault(w)
+	if w.healed.IsZero() {
+		w.mended()
+	}
+	w.flow(700 * time.Millisecond)
+	patience := 20 * time.Second
+	if r.needsDisk && !diskQueue {
+		patience = 4 * time.Second
+	}
+	sent := w.board.end()
+	o := count(sent, w.ear.settle(sent, patience), w.healed, w.forgiven)
+	w.stop()
+	w.judge(o)
+	return fmt.Sprintf("%s\t%d\t%d\t%d\t%d\t%d\t%.2f s\t%s",
+		r.name, o.sent, o.delivered, o.lost, o.duplicated, o.disordered, o.recovery.Seconds(), strings.Join(w.notes, "; "))
+}
+
+func (w *world) judge(o outcome) {
+	w.Helper()
+	if o.sent == 0 {
+		w.Error("nothing was sent")
+	}
+	if o.forgiven > 0 {
+		w.note("%d more were lost by Mosquitto", o.forgiven)
+	}
+	switch {
+	case o.lost == 0:
+	case w.row.needsDisk && !diskQueue:
+		w.note("needs the queue on disk")
+	default:
+		w.Errorf("%d of %d messages are lost, the first of them %v", o.lost, o.sent, o.missing)
+	}
+	if o.disordered > 0 {
+		w.Errorf("%d messages came out of order", o.disordered)
+	}
+	if o.strange > 0 {
+		w.Errorf("%d messages came that nobody had sent", o.strange)
+	}
+	if o.duplicated > w.row.duplicates {
+		w.Errorf("%d messages came twice, want at most %d", o.duplicated, w.row.duplicates)
+	}
+	if log := w.written(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
+		w.Error("the bridge's log tells of a race or a panic")
+	}
+}
+
+// kills is how often the bridge is killed in one row.
+func kills() int {
+	if full {
+		return 50
+	}
+	return 5
+}
+
+// murders kills the bridge at random moments, and starts it again each time.
+func murders(w *world) {
+	for range kills() {
+		// From the first steps of a start to a bridge at full work.
+		w.flow(time.Duration(5+rand.IntN(600)) * time.Millisecond)
+		_ = w.kill(syscall.SIGKILL)
+		w.start()
+	}
+	w.mended()
+}
+
+// whileFlapping does something over a line that comes and goes all the time.
+func whileFlapping(w *world, p *faultproxy.Proxy, do func()) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			p.Refuse()
+			p.Cut()
+			<-time.After(time.Duration(50+rand.IntN(250)) * time.Millisecond)
+			if err := p.Accept(); err != nil {
+				w.Error(err)
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Duration(100+rand.IntN(500)) * time.Millisecond):
+			}
+		}
+	}()
+	do()
+	close(stop)
+	<-ended
+	w.mended()
+}
+
+// away is a line that is down for a while.
+func away(w *world, p *faultproxy.Proxy, d time.Duration) {
+	p.Refuse()
+	p.Cut()
+	w.flow(d)
+	w.resume(p)
+}
+
+// swallowed is a line that swallows everything until the bridge has noticed, and a little longer.
+func swallowed(w *world, p *faultproxy.Proxy, ds ...faultproxy.Direction) {
+	before, since := p.Stats().Accepted, time.Now()
+	p.Hole(ds...)
+	w.noticed(p, before, since)
+	w.flow(300 * time.Millisecond)
+	w.resume(p)
+}
