@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloudbridge/internal/mqtt"
+	"cloudbridge/internal/queue"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
 )
@@ -44,6 +46,10 @@ type Bridge struct {
 	started  time.Time
 	dial     dialFunc
 	upward   tally // local messages that no rule took
+	ended    atomic.Bool
+	// diskless says that the queue directory cannot be used; boot names this run of the machine.
+	diskless bool
+	boot     string
 }
 
 // upRule is an uplink with what the engine keeps for it.
@@ -121,6 +127,11 @@ func (b *Bridge) Run(ctx context.Context) error {
 	if len(b.ups) == 0 && len(b.downs) == 0 {
 		return errors.New("nothing to carry: the configuration has no [[uplink]], [[downlink]] or [[twoway]]")
 	}
+	unlock, err := b.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	b.memory.load(b)
 	// Sessions outlive ctx: after it has ended there is still something to send.
 	run, end := context.WithCancel(context.Background())
@@ -133,11 +144,32 @@ func (b *Bridge) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	b.stop()
+	b.ended.Store(true)
 	end()
 	wg.Wait()
+	b.keep()
 	b.memory.save(b)
 	b.log.Info("stopped")
 	return nil
+}
+
+// lock keeps other bridges out of the queue directory. A directory that cannot be written at all is done without.
+func (b *Bridge) lock() (unlock func(), err error) {
+	if b.cfg.Queue.Dir == "" {
+		return func() {}, nil
+	}
+	release, err := queue.Lock(b.cfg.Queue.Dir)
+	switch {
+	case errors.Is(err, queue.ErrLocked):
+		return nil, err
+	case err != nil:
+		b.diskless = true
+		b.log.Warn(err.Error() + ": what waits is in memory alone")
+		return func() {}, nil
+	}
+	b.unclaimed()
+	// The lock goes with the process in any case.
+	return func() { _ = release() }, nil
 }
 
 // stop takes in nothing more, closes open intervals, and gives the clouds some seconds to take what waits.
@@ -151,9 +183,6 @@ func (b *Bridge) stop() {
 	for !b.drained() && time.Now().Before(deadline) {
 		sleep(context.Background(), 10*time.Millisecond)
 	}
-	for _, c := range b.order {
-		c.account()
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime-sendTime-500*time.Millisecond)
 	defer cancel()
 	b.local.farewell(ctx)
@@ -164,18 +193,6 @@ func readings(n int) string {
 		return "1 reading"
 	}
 	return fmt.Sprintf("%d readings", n)
-}
-
-// account says at a stop what becomes of what was not sent: what is not acknowledged stays with the local broker.
-func (c *cloud) account() {
-	held := c.held()
-	if lost := c.waiting() - held; lost > 0 {
-		c.tally.add(fateDropped, "not sent before the stop", lost)
-		c.b.log.Warn(fmt.Sprintf("%s: %s could not be sent before the stop", c.name, readings(lost)))
-	}
-	if held > 0 {
-		c.b.log.Info(fmt.Sprintf("%s: %s stay with the local broker until the next start", c.name, readings(held)))
-	}
 }
 
 // drained says whether a stop need not wait: nothing is left that could be sent now.
@@ -196,13 +213,24 @@ func (b *Bridge) relieve(d *desk, window int) {
 		lowest := ^uint64(0)
 		for _, c := range b.order {
 			for _, ln := range c.all() {
-				if of, n, ok := ln.owes(); ok && of == d && n < lowest {
-					worst, lowest = ln, n
+				if r := ln.owes(); r != nil && r.desk == d && r.number < lowest {
+					worst, lowest = ln, r.number
 				}
 			}
 		}
 		if worst == nil || !worst.secure() {
 			return
+		}
+	}
+}
+
+// relieveOld brings to safety what has waited for too long: the broker must not hold many messages for one cloud's sake.
+func (b *Bridge) relieveOld(d *desk, before time.Time) {
+	for _, c := range b.order {
+		for _, ln := range c.all() {
+			if r := ln.owes(); r != nil && r.desk == d && !r.came.After(before) {
+				ln.secure()
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -32,6 +33,12 @@ type budgetLane struct {
 	trials []*trial
 	// dropped is how many records the queue had to drop so far.
 	dropped uint64
+	// unsaved says that a newest value came that is not in the snapshot; kept that there is one, made at the time saved.
+	unsaved, kept bool
+	saved         time.Time
+	// inherited is the last record of an earlier run.
+	inherited uint64
+	flusher   flusher
 	// stopping says that what waits need not be fair any more, only sent.
 	stopping bool
 }
@@ -49,12 +56,31 @@ type trial struct {
 func newBudgetLane(c *cloud, name string) *budgetLane {
 	p := c.acct.pacer(name, c.limits, c.b.scale)
 	c.b.memory.remember(c.platform.Account(), name, p)
-	return &budgetLane{
+	l := &budgetLane{
 		c: c, name: name, pacer: p,
-		queue:   c.newQueue(),
+		queue:   c.newQueue(name),
 		wake:    make(chan struct{}, 1),
 		latest:  newLatest(c.b.scale),
 		sampler: newSampler(),
+	}
+	l.inherited = l.queue.Stats().Last
+	l.recall()
+	return l
+}
+
+// recall takes up the newest values that an earlier run could not send.
+func (l *budgetLane) recall() {
+	if !l.c.b.stored() {
+		return
+	}
+	points, err := readSnapshot(l.c.folder(l.name))
+	if err != nil {
+		l.c.b.log.Warn(fmt.Sprintf("%s: %s", l.c.name, err))
+	}
+	now := time.Now()
+	for _, p := range points {
+		l.latest.put(p, now)
+		l.kept = true
 	}
 }
 
@@ -84,8 +110,12 @@ func (l *budgetLane) keep(p mappings.Point, rule *upRule, r *receipt, now time.T
 			l.c.count(&p, fateDropped, err.Error())
 		}
 		l.c.overflowed(l.queue, &l.dropped)
+		if r != nil && l.c.b.cfg.Queue.Durability == always {
+			l.flusher.ask(l.queue)
+		}
 		return
 	}
+	l.unsaved = true
 	if l.latest.put(p, now) {
 		l.c.count(&p, fateReplaced, "a newer value came before its turn")
 	}
@@ -134,7 +164,9 @@ func (l *budgetLane) end() {
 		if !t.acked.IsZero() {
 			l.c.count(&t.point, fateConfirmed, "")
 			l.settle(t.seq)
+			continue
 		}
+		l.takeBack(t, "")
 	}
 	l.trials = nil
 }
@@ -151,6 +183,7 @@ func (l *budgetLane) tend(now time.Time) (at time.Time) {
 	if next, ok := l.sampler.next(); ok {
 		at = next
 	}
+	at = earliest(at, l.snapshot(now))
 	quiet := l.c.b.scaled(l.c.limits.Quiet)
 	if l.c.limits.Confirm != platforms.ByQuiet {
 		quiet = 0
@@ -173,6 +206,67 @@ func (l *budgetLane) tend(now time.Time) (at time.Time) {
 	clear(l.trials[len(rest):])
 	l.trials = rest
 	return at
+}
+
+// snapshot brings the newest values to disk when they have waited for two of their turns, for their readings are
+// acknowledged, and takes the file away when nothing waits any more. It returns when it is needed next. mu is held.
+func (l *budgetLane) snapshot(now time.Time) (at time.Time) {
+	if !l.c.b.stored() {
+		return at
+	}
+	since, waits := l.latest.oldest()
+	share := l.pacer.perAddress(max(l.c.acct.sharing(l, l.latest.active(now)), 1))
+	late := lateFlush(share)
+	switch {
+	case !waits && len(l.trials) == 0 && l.kept:
+		l.kept = false
+		l.write(nil)
+		return at
+	case !waits || !l.unsaved:
+		return at
+	}
+	// The cloud keeps up while each address gets its turn in time; when it does not, one file in a minute will do.
+	at = since.Add(late)
+	if next := l.saved.Add(time.Minute); l.kept && next.After(at) {
+		at = next
+	}
+	if at.After(now) {
+		return at
+	}
+	l.unsaved, l.kept, l.saved = false, true, now
+	l.write(l.unsent())
+	return time.Time{}
+}
+
+// unsent are the newest values that the cloud has not confirmed. mu is held.
+func (l *budgetLane) unsent() []mappings.Point {
+	points := l.latest.points()
+	for _, t := range l.trials {
+		if t.seq == 0 {
+			points = append(points, t.point)
+		}
+	}
+	return points
+}
+
+func (l *budgetLane) write(points []mappings.Point) {
+	if err := writeSnapshot(l.c.folder(l.name), points); err != nil && l.c.last.first("snapshot") {
+		l.c.b.log.Warn(fmt.Sprintf("%s: write the newest values to disk: %s: they are in memory alone", l.c.name, err))
+	}
+}
+
+// save keeps the queue and the newest values.
+func (l *budgetLane) save() (saved, lost int) {
+	saved, lost = put(l.queue)
+	points := l.latest.points()
+	if !l.c.b.stored() {
+		return saved, lost + len(points)
+	}
+	if err := writeSnapshot(l.c.folder(l.name), points); err != nil {
+		l.c.b.log.Warn(fmt.Sprintf("%s: write the newest values to disk: %s", l.c.name, err))
+		return saved, lost + len(points)
+	}
+	return saved + len(points), lost
 }
 
 // pick chooses whose turn it is. next is when somebody's turn comes, if nobody's has.
@@ -217,6 +311,9 @@ func (l *budgetLane) pickQueued(now time.Time) (p mappings.Point, seq uint64, ok
 			continue
 		}
 		p, err = mappings.ReadPoint(recs[0].Data)
+		if seq <= l.inherited {
+			p.Rule, p.Also = -1, nil // The rules may have changed since.
+		}
 		if err != nil {
 			l.c.tally.add(fateDropped, "record not readable", 1)
 			l.settle(seq)
@@ -424,9 +521,9 @@ func (l *budgetLane) idle(now time.Time) bool {
 	return l.latest.len()+l.queue.Stats().Records == 0 || l.pacer.next(now, 1).Sub(now) > sendTime
 }
 
-func (l *budgetLane) owes() (*desk, uint64, bool) { return l.debts.oldest() }
-func (l *budgetLane) secure() bool                { return secure(l.queue, &l.debts) }
-func (l *budgetLane) held() int                   { return l.debts.count() }
+func (l *budgetLane) owes() *receipt { return l.debts.oldest() }
+func (l *budgetLane) secure() bool   { return secure(l.queue, &l.debts) }
+func (l *budgetLane) held() int      { return l.debts.count() }
 
 func (l *budgetLane) status(now time.Time) LaneStatus {
 	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: l.queue.Stats().Bytes}

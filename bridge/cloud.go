@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"cloudbridge/internal/mqtt"
-	"cloudbridge/internal/queue"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
 )
@@ -39,8 +38,11 @@ type lane interface {
 	// waiting counts points; idle says whether a stop need not wait for them.
 	waiting() int
 	idle(now time.Time) bool
+	// save puts what waits where the next start finds it, and says how much was saved and how much could not be. Nothing
+	// runs any more.
+	save() (saved, lost int)
 	// owes names the oldest message whose acknowledgement waits for this lane, and secure brings it to safety.
-	owes() (*desk, uint64, bool)
+	owes() *receipt
 	secure() bool
 	status(now time.Time) LaneStatus
 }
@@ -172,19 +174,6 @@ func (c *cloud) sessionOptions() mqtt.Options {
 	return o
 }
 
-// memoryMost bounds a queue while queues are in memory only: [queue] max_size is meant for a disk, and a small board has
-// less memory than that.
-const memoryMost = 16 << 20
-
-// newQueue makes the queue of a lane.
-func (c *cloud) newQueue() queue.Interface {
-	most := int64(memoryMost)
-	if size := c.b.cfg.Queue.MaxSize; size > 0 {
-		most = min(most, size)
-	}
-	return queue.NewMemory(most, c.cfg.Overflow)
-}
-
 func (c *cloud) start(run context.Context, wg *sync.WaitGroup) {
 	c.mu.Lock()
 	c.run, c.wg = run, wg
@@ -192,6 +181,7 @@ func (c *cloud) start(run context.Context, wg *sync.WaitGroup) {
 		wg.Go(func() { ln.run(run) })
 	}
 	c.mu.Unlock()
+	c.revive()
 	if c.link != nil {
 		wg.Go(func() { c.link.run(run) })
 	}

@@ -81,6 +81,16 @@ func (l *latest) put(p mappings.Point, now time.Time) (replaced bool) {
 	return false
 }
 
+// oldest is since when the longest waiting address waits for its turn.
+func (l *latest) oldest() (since time.Time, ok bool) {
+	for _, e := range l.entries {
+		if e.held && (!ok || e.since.Before(since)) {
+			since, ok = e.since, true
+		}
+	}
+	return since, ok
+}
+
 // putBack lets a point that was picked wait again, unless a newer one came meanwhile.
 func (l *latest) putBack(p mappings.Point) bool {
 	e := l.entry(p.Name)

@@ -23,6 +23,9 @@ const (
 	localExpiry    = 7 * 24 * time.Hour
 )
 
+// heldTime is how long a message may wait for a cloud before the bridge takes it over from the local broker.
+const heldTime = 500 * time.Millisecond
+
 // retainedTime is how long after subscribing a message with the retain flag counts as found there, where the broker
 // cannot be told not to send it.
 const retainedTime = 2 * time.Second
@@ -56,9 +59,13 @@ type localSession struct {
 	ids    atomic.Pointer[[]int]
 	window atomic.Int64
 	paused atomic.Bool
-	since  atomic.Int64 // when it subscribed, as Unix nanoseconds
-	in     atomic.Uint64
-	result mappings.Result
+	// watching says that watch will come.
+	watching atomic.Bool
+	// relieving says that somebody makes room in the window.
+	relieving atomic.Bool
+	since     atomic.Int64 // when it subscribed, as Unix nanoseconds
+	in        atomic.Uint64
+	result    mappings.Result
 }
 
 func newLocal(b *Bridge) *local {
@@ -293,8 +300,43 @@ func (s *localSession) receive(in *mqtt.Inbound) {
 	}
 	l.b.carry(&in.Message, ids, nil, &s.result, r)
 	r.release()
-	if window := int(s.window.Load()); s.desk.open() >= window*3/4 {
-		l.b.relieve(s.desk, window)
+	window := int(s.window.Load())
+	switch open := s.desk.open(); {
+	case open >= window*3/4:
+		// Bringing to safety waits for the disk, and the loop that reads must not.
+		if s.relieving.CompareAndSwap(false, true) {
+			go func() {
+				l.b.relieve(s.desk, window)
+				s.relieving.Store(false)
+			}()
+		}
+	case open > 0 && l.b.stored() && s.watching.CompareAndSwap(false, true):
+		// Without a disk the broker is the safest place for as long as its window has room.
+		time.AfterFunc(l.b.scaled(heldTime), s.watch)
+	}
+}
+
+// watch takes over what has waited for half a second. It comes back for as long as something waits, and there is no timer
+// while nothing does.
+func (s *localSession) watch() {
+	b := s.l.b
+	held := b.scaled(heldTime)
+	if came, ok := s.desk.oldest(); ok {
+		now := time.Now()
+		if now.Sub(came) >= held {
+			b.relieveOld(s.desk, now.Add(-held))
+			came = now
+		}
+		if b.ended.Load() {
+			return
+		}
+		time.AfterFunc(max(came.Add(held).Sub(now), held/10), s.watch)
+		return
+	}
+	s.watching.Store(false)
+	// A message that came between the two lines above has found the watch still set.
+	if _, ok := s.desk.oldest(); ok && s.watching.CompareAndSwap(false, true) {
+		time.AfterFunc(held, s.watch)
 	}
 }
 

@@ -45,7 +45,11 @@ func (o *orderedLane) keep(p *mappings.Point, rule *upRule, r *receipt) {
 // back only where nothing newer has come.
 func (o *orderedLane) read(rec queue.Record) (mappings.Point, error) {
 	if len(rec.Data) == 0 || rec.Data[0] != marker {
-		return mappings.ReadPoint(rec.Data)
+		p, err := mappings.ReadPoint(rec.Data)
+		if rec.Seq <= o.inherited {
+			p.Rule, p.Also = -1, nil
+		}
+		return p, err
 	}
 	topic := string(rec.Data[1:])
 	o.mu.Lock()

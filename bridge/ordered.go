@@ -44,6 +44,9 @@ type orderedLane struct {
 	tries    map[uint64]int
 	// dropped is how many records the queue had to drop so far.
 	dropped uint64
+	// inherited is the last record of an earlier run: its rules may be others than today's.
+	inherited uint64
+	flusher   flusher
 }
 
 // flight is a record that was sent and not answered.
@@ -58,9 +61,9 @@ type flight struct {
 }
 
 func newOrderedLane(c *cloud, name string) *orderedLane {
-	return &orderedLane{
+	o := &orderedLane{
 		c: c, name: name,
-		queue:   c.newQueue(),
+		queue:   c.newQueue(name),
 		sampler: newSampler(),
 		flights: make(map[uint64]*flight),
 		again:   make(chan struct{}, 1),
@@ -68,6 +71,8 @@ func newOrderedLane(c *cloud, name string) *orderedLane {
 		newest:  newest{points: make(map[string]mappings.Point), sent: make(map[uint64]mappings.Point)},
 		tries:   make(map[uint64]int),
 	}
+	o.inherited = o.queue.Stats().Last
+	return o
 }
 
 func (o *orderedLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) {
@@ -93,6 +98,9 @@ func (o *orderedLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.
 func (o *orderedLane) append(p *mappings.Point, r *receipt) {
 	if err := o.queue.Append(p.Append(nil), o.debts.take(r)); err != nil {
 		o.c.count(p, fateDropped, err.Error())
+	}
+	if r != nil && o.c.b.cfg.Queue.Durability == always {
+		o.flusher.ask(o.queue)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -241,8 +249,10 @@ func (o *orderedLane) mustResend() bool {
 // gap settles what the queue dropped before it was sent.
 func (o *orderedLane) gap(seq uint64) {
 	o.mu.Lock()
-	// Markers may be among what is gone: without them their points would wait for ever.
-	clear(o.newest.points)
+	if o.settler.base > 0 {
+		// Markers may be among what is gone: without them their points would wait for ever.
+		clear(o.newest.points)
+	}
 	o.settler.skipTo(seq)
 	base := o.settler.base
 	o.mu.Unlock()
@@ -429,10 +439,18 @@ func (o *orderedLane) giveUp(seq uint64, p *mappings.Point, why string) {
 // notice is for platforms that tell about topics by message; plain MQTT answers in its own packets.
 func (o *orderedLane) notice(platforms.Event, time.Time) {}
 
+// save keeps the queue, and the newest values that it has only markers for.
+func (o *orderedLane) save() (saved, lost int) {
+	for _, p := range o.newest.points {
+		o.append(&p, nil)
+	}
+	return put(o.queue)
+}
+
 func (o *orderedLane) waiting() int            { return o.queue.Stats().Records }
 func (o *orderedLane) idle(now time.Time) bool { return o.waiting() == 0 }
 
-func (o *orderedLane) owes() (*desk, uint64, bool) { return o.debts.oldest() }
+func (o *orderedLane) owes() *receipt { return o.debts.oldest() }
 
 func (o *orderedLane) secure() bool { return secure(o.queue, &o.debts) }
 
@@ -445,12 +463,8 @@ func (o *orderedLane) status(now time.Time) LaneStatus {
 
 // secure flushes a queue, and says whether that freed anybody.
 func secure(q queue.Interface, d *debts) bool {
-	_, before, ok := d.oldest()
-	if !ok || q.Flush() != nil {
-		return false
-	}
-	_, after, more := d.oldest()
-	return !more || after != before
+	before := d.oldest()
+	return before != nil && q.Flush() == nil && d.oldest() != before
 }
 
 // poke wakes whoever waits on a channel of one slot; nil is nobody.

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cloudbridge/internal/mqtt"
 )
@@ -12,6 +13,7 @@ import (
 // it stands for a message that needs no acknowledgement.
 type receipt struct {
 	number uint64
+	came   time.Time
 	open   atomic.Int32
 	desk   *desk
 	// What follows is guarded by the desk: a broker may send the message again on a new connection.
@@ -44,6 +46,9 @@ type desk struct {
 	// settled knows the longest prefix that is settled: acknowledgements leave in order, so the broker's window holds
 	// everything behind the oldest open message, settled or not.
 	settled settler
+	// waiting are the receipts in the order in which they were opened; those at its head that are settled are swept away.
+	waiting []*receipt
+	head    int
 	// byID are the open receipts, and those of the last settled ones, by packet identifier.
 	byID map[uint16]*receipt
 	// past are the identifiers of settled receipts in byID, oldest first.
@@ -75,8 +80,10 @@ func (d *desk) take(in *mqtt.Inbound) (r *receipt, again bool) {
 		return nil, true
 	}
 	d.issued++
-	r = &receipt{in: in, number: d.issued, desk: d, content: content}
+	r = &receipt{in: in, number: d.issued, came: time.Now(), desk: d, content: content}
 	r.open.Store(1)
+	d.sweep()
+	d.waiting = append(d.waiting, r)
 	d.byID[in.PacketID] = r
 	d.mu.Unlock()
 	return r, false
@@ -106,6 +113,33 @@ func (d *desk) settle(r *receipt) {
 	}
 	d.mu.Unlock()
 	in.Ack()
+}
+
+// sweep forgets what is settled at the head of the list. mu is held.
+func (d *desk) sweep() {
+	for d.head < len(d.waiting) && d.waiting[d.head].settled {
+		d.waiting[d.head] = nil
+		d.head++
+	}
+	switch {
+	case d.head == len(d.waiting):
+		d.waiting, d.head = d.waiting[:0], 0
+	case d.head >= 1024 && d.head*2 >= len(d.waiting):
+		n := copy(d.waiting, d.waiting[d.head:])
+		clear(d.waiting[n:])
+		d.waiting, d.head = d.waiting[:n], 0
+	}
+}
+
+// oldest is when the oldest open message came.
+func (d *desk) oldest() (came time.Time, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sweep()
+	if d.head == len(d.waiting) {
+		return came, false
+	}
+	return d.waiting[d.head].came, true
 }
 
 // forget is for a session that the broker did not keep: its identifiers mean nothing any more.
@@ -183,14 +217,13 @@ func (d *debts) count() int {
 	return n
 }
 
-// oldest is the number of the oldest receipt held up by this queue.
-func (d *debts) oldest() (of *desk, number uint64, ok bool) {
+// oldest is the oldest receipt held up by this queue, or nil.
+func (d *debts) oldest() *receipt {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sweep()
 	if d.head == len(d.list) {
-		return nil, 0, false
+		return nil
 	}
-	r := d.list[d.head].r
-	return r.desk, r.number, true
+	return d.list[d.head].r
 }

@@ -38,17 +38,23 @@ type rowsLane struct {
 	busy  bool // a row is on its way
 	// dropped is how many records the queue had to drop so far.
 	dropped uint64
+	// unsafe is when the oldest record came that is not on disk: its readings are acknowledged.
+	unsafe time.Time
+	// inherited is the last record of an earlier run.
+	inherited uint64
 }
 
 func newRowsLane(c *cloud, name string) *rowsLane {
 	p := c.acct.pacer(name, c.limits, c.b.scale)
 	c.b.memory.remember(c.platform.Account(), name, p)
-	return &rowsLane{
+	l := &rowsLane{
 		c: c, name: name, pacer: p,
-		history: c.newQueue(),
+		history: c.newQueue(name),
 		rows:    newRows(p.interval(), c.b.scaled(rowSettle)),
 		wake:    make(chan struct{}, 1),
 	}
+	l.inherited = l.history.Stats().Last
+	return l
 }
 
 // add takes a reading into the open interval, where it is safe as far as a rule that samples promises.
@@ -94,6 +100,9 @@ func (l *rowsLane) keep(row *mappings.Point) {
 		l.c.count(row, fateDropped, err.Error())
 	}
 	l.c.overflowed(l.history, &l.dropped)
+	if l.unsafe.IsZero() {
+		l.unsafe = time.Now()
+	}
 }
 
 func (l *rowsLane) finish(now time.Time) {
@@ -112,11 +121,17 @@ func (l *rowsLane) run(ctx context.Context) {
 		skips := l.rows.skipped()
 		at, open := l.rows.next()
 		ready := l.live != nil || l.history.Stats().Records > 0
+		flushAt := l.flushAt()
 		l.mu.Unlock()
+		if !flushAt.IsZero() && !flushAt.After(now) {
+			l.flush()
+			continue
+		}
 		l.c.skipped(skips)
 		if !open {
 			at = time.Time{}
 		}
+		at = earliest(at, flushAt)
 		if !ready {
 			waitAny(ctx, l.wake, nil, at)
 			continue
@@ -203,6 +218,9 @@ func (l *rowsLane) sendPast(ctx context.Context, s *session) bool {
 		return false
 	}
 	row, err := mappings.ReadPoint(recs[0].Data)
+	if recs[0].Seq <= l.inherited {
+		row.Rule, row.Also = -1, nil // The rules may have changed since.
+	}
 	if err != nil {
 		l.c.tally.add(fateDropped, "record not readable", 1)
 	}
@@ -301,6 +319,31 @@ func (l *rowsLane) verdict(row *mappings.Point, v platforms.Verdict) platforms.O
 	return v.Outcome
 }
 
+// flushAt is when the history must be on disk; zero while it is. mu is held.
+func (l *rowsLane) flushAt() time.Time {
+	if l.unsafe.IsZero() {
+		return time.Time{}
+	}
+	return l.unsafe.Add(lateFlush(l.pacer.interval()))
+}
+
+func (l *rowsLane) flush() {
+	l.mu.Lock()
+	l.unsafe = time.Time{}
+	l.mu.Unlock()
+	// A disk that fails is told of by the queue, which then keeps what it can in memory.
+	_ = l.history.Flush()
+}
+
+// save keeps the history, and the row whose slot did not come.
+func (l *rowsLane) save() (saved, lost int) {
+	if l.live != nil {
+		l.keep(l.live)
+		l.live = nil
+	}
+	return put(l.history)
+}
+
 func (l *rowsLane) notice(ev platforms.Event, now time.Time) {
 	if ev.Kind == platforms.Throttled {
 		l.pacer.pause(now.Add(ev.For), ev.Why)
@@ -329,9 +372,9 @@ func (l *rowsLane) idle(now time.Time) bool {
 }
 
 // A reading is acknowledged when it is taken into its interval, so this lane owes nothing.
-func (l *rowsLane) owes() (*desk, uint64, bool) { return nil, 0, false }
-func (l *rowsLane) secure() bool                { return false }
-func (l *rowsLane) held() int                   { return 0 }
+func (l *rowsLane) owes() *receipt { return nil }
+func (l *rowsLane) secure() bool   { return false }
+func (l *rowsLane) held() int      { return 0 }
 
 func (l *rowsLane) status(now time.Time) LaneStatus {
 	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: l.history.Stats().Bytes}

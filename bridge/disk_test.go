@@ -1,0 +1,171 @@
+package bridge
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"cloudbridge/internal/mqtt"
+	"cloudbridge/platforms/adafruitio"
+	"cloudbridge/platforms/emulator"
+	"cloudbridge/platforms/generic"
+	"cloudbridge/platforms/generic/generictest"
+	"cloudbridge/platforms/thingspeak"
+)
+
+// TestBacklogSurvivesAStop keeps what a dead cloud did not get over a stop, and sends it in order at the next start.
+func TestBacklogSurvivesAStop(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		dir := t.TempDir()
+		start := func() (*Bridge, func()) {
+			l := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5"))
+			l.cfg.Queue.Dir = dir
+			l.up("iot/#", "far", nil)
+			br, stop := l.run()
+			eventually(b.T, "the house online", func() bool { return br.Status().Local.State == stateOnline })
+			return br, stop
+		}
+		_, stop := start()
+		board := b.board()
+		const n = 3000
+		for i := range n {
+			board.publish("iot/x", fmt.Sprint(i))
+		}
+		time.Sleep(5 * time.Second)
+		stop()
+		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = far.Close() })
+		phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
+		br, stop := start()
+		time.Sleep(time.Minute)
+		got := phone.messages()
+		if len(got) != n {
+			b.Fatalf("the cloud got %d of %d readings", len(got), n)
+		}
+		for i, m := range got {
+			if string(m.Payload) != fmt.Sprint(i) {
+				b.Fatalf("reading %d is %s", i, m.Payload)
+			}
+		}
+		if w := br.Status().Clouds[0].Counts.Waiting; w != 0 {
+			b.Errorf("%d readings still wait", w)
+		}
+		stop()
+	})
+}
+
+// TestNothingOnDiskWhileCloudsKeepUp asserts promise 8: while a cloud answers, the queue directory has no queue in it.
+func TestNothingOnDiskWhileCloudsKeepUp(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		dir := t.TempDir()
+		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883"), Delay: 40 * time.Millisecond})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = far.Close() })
+		b.thingSpeak()
+		aio := b.adafruit(nil)
+		l := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5")).cloud("weather", thingspeak.Kind, weatherTable)
+		l.cloud("home", adafruitio.Kind, func(c any) {
+			a := c.(*adafruitio.Cloud)
+			a.URL, a.Username, a.Key = "mqtt://aio:1883", aio.Username(), aioKey
+		})
+		l.cfg.Queue.Dir = dir
+		l.up("iot/#", "far", nil).up("iot/x", "weather", field(1001, 1)).up("iot/x", "home", feed("x"))
+		br, stop := l.run()
+		online(b.T, br)
+		board := b.board()
+		for i := range 2000 {
+			board.publish("iot/x", fmt.Sprint(i))
+			time.Sleep(50 * time.Millisecond)
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				b.Errorf("%s was made though every cloud kept up", filepath.Join(dir, e.Name()))
+			}
+		}
+		stop()
+	})
+}
+
+// TestNewestSurvivesAStop keeps the newest value of each feed over a stop.
+func TestNewestSurvivesAStop(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		dir := t.TempDir()
+		start := func(url string) (*Bridge, func()) {
+			l := b.lab().cloud("home", adafruitio.Kind, func(c any) {
+				a := c.(*adafruitio.Cloud)
+				a.URL, a.Username, a.Key = url, "learner", aioKey
+			})
+			l.cfg.Queue.Dir = dir
+			l.up("iot/{device}/temp", "home", feed("{device}"))
+			br, stop := l.run()
+			eventually(b.T, "the house online", func() bool { return br.Status().Local.State == stateOnline })
+			return br, stop
+		}
+		_, stop := start("mqtt://aio:1883")
+		board := b.board()
+		for i := range 30 {
+			board.publish(fmt.Sprintf("iot/dev%d/temp", i%3), fmt.Sprint(i))
+		}
+		time.Sleep(5 * time.Second)
+		stop()
+		aio := b.adafruit(nil)
+		_, stop = start("mqtt://aio:1883")
+		time.Sleep(2 * time.Minute)
+		for i := range 3 {
+			if v, _ := aio.Last(fmt.Sprintf("dev%d", i)); v != fmt.Sprint(27+i) {
+				b.Errorf("feed dev%d has %q, want %d", i, v, 27+i)
+			}
+		}
+		stop()
+	})
+}
+
+// TestRowsSurviveACrash kills, as far as that can be done in one process, a bridge whose ThingSpeak is dead after ten
+// intervals: only the last two may miss.
+func TestRowsSurviveACrash(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		dir, copied := t.TempDir(), t.TempDir()
+		l := b.lab().cloud("weather", thingspeak.Kind, weatherTable)
+		l.cfg.Queue.Dir = dir
+		l.up("iot/x", "weather", field(1001, 1))
+		br, stop := l.run()
+		eventually(b.T, "the house online", func() bool { return br.Status().Local.State == stateOnline })
+		board := b.board()
+		began := time.Now()
+		const interval = 15750 * time.Millisecond
+		for n := 0; time.Since(began) < 10*interval; n++ {
+			board.publish("iot/x", fmt.Sprint(n))
+			time.Sleep(time.Second)
+		}
+		// What is on disk at this moment is what a crash would leave.
+		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+			b.Fatal(err)
+		}
+		stop()
+		ts := b.thingSpeak()
+		l2 := b.lab().cloud("weather", thingspeak.Kind, weatherTable)
+		l2.cfg.Queue.Dir = copied
+		l2.up("iot/x", "weather", field(1001, 1))
+		_, stop = l2.run()
+		time.Sleep(10 * time.Minute)
+		stop()
+		rows := ts.Feed(1001)
+		if len(rows) < 8 {
+			b.Errorf("%d of 10 rows came back after a crash, want at least 8", len(rows))
+		}
+		if bad := refused(ts); len(bad) > 0 {
+			b.Errorf("refused: %+v", bad)
+		}
+	})
+}
