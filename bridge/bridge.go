@@ -183,6 +183,9 @@ func (b *Bridge) stop() {
 	for !b.drained() && time.Now().Before(deadline) {
 		sleep(context.Background(), 10*time.Millisecond)
 	}
+	if b.stored() {
+		b.takeOver()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime-sendTime-500*time.Millisecond)
 	defer cancel()
 	b.local.farewell(ctx)
@@ -193,6 +196,17 @@ func readings(n int) string {
 		return "1 reading"
 	}
 	return fmt.Sprintf("%d readings", n)
+}
+
+// takeOver brings everything to disk for which the local broker still waits, while it can still be told.
+func (b *Bridge) takeOver() {
+	for _, c := range b.order {
+		for _, ln := range c.all() {
+			if ln.owes() != nil {
+				ln.secure()
+			}
+		}
+	}
 }
 
 // drained says whether a stop need not wait: nothing is left that could be sent now.

@@ -18,7 +18,7 @@ import (
 )
 
 // diskQueue says whether the bridge keeps on disk what waits. Until it does, rows that need it only report their losses.
-const diskQueue = false
+const diskQueue = true
 
 // The environment: CLOUDBRIDGE_FAULTS=full runs everything, CLOUDBRIDGE_FAULTS_RACE=1 builds the bridge with the race
 // detector, whose word then counts.

@@ -156,7 +156,7 @@ func (w *world) stop() {
 	err := w.kill(syscall.SIGTERM)
 	late.Stop()
 	took := time.Since(began)
-	if took > time.Second {
+	if took > 1500*time.Millisecond { // The race detector alone takes a second.
 		w.note("stopped in %.1f s", took.Seconds())
 	}
 	if err != nil || took > 7*time.Second {
