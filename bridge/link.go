@@ -246,7 +246,7 @@ func (l *link) close(s *mqtt.Session) {
 // A broker that closes so many sessions in a row, each within so long of its login and without a word, has probably got
 // another client with our client id: MQTT 3.1.1 has no way to say so, and some MQTT 5 brokers do not.
 const (
-	clashes   = 5
+	clashes   = 10
 	clashTime = 2 * time.Second
 )
 
