@@ -48,6 +48,9 @@ type row struct {
 	fault func(*world)
 }
 
+// recoverWithin is how soon after a fault all must have arrived. The bridge tries a loopback address each second at least.
+const recoverWithin = 5 * time.Second
+
 // TestFaults breaks things while messages flow. Nothing that Mosquitto has acknowledged may be lost or come out of order.
 func TestFaults(t *testing.T) {
 	if testing.Short() {
@@ -157,6 +160,9 @@ func (w *world) judge(o outcome) {
 	}
 	if o.duplicated > w.row.duplicates {
 		w.Errorf("%d messages came twice, want at most %d", o.duplicated, w.row.duplicates)
+	}
+	if o.recovery > recoverWithin {
+		w.Errorf("it took %v to recover, want at most %v", o.recovery, recoverWithin)
 	}
 	if log := w.written(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
 		w.Error("the bridge's log tells of a race or a panic")
