@@ -84,6 +84,9 @@ func New(cfg Config, log *slog.Logger) (*Bridge, error) {
 	if b.scale <= 0 {
 		b.scale = 1
 	}
+	if cfg.Clock != nil {
+		b.boot = cfg.Clock.BootID()
+	}
 	var up []mappings.Uplink
 	for i := range cfg.Uplinks {
 		u := &cfg.Uplinks[i]
@@ -258,6 +261,8 @@ type account struct {
 	perMinute int
 	// names are the addresses in use (feeds), where a platform bounds them.
 	names map[string]bool
+	// seconds are the times that rows of a lane have.
+	seconds map[string]*seconds
 	// active counts the addresses of each lane that send, for fair shares over tables.
 	active map[any]int
 }
@@ -275,7 +280,7 @@ func newAccounts(scale float64) *accounts {
 func (a *accounts) get(name string) *account {
 	acct := a.list[name]
 	if acct == nil {
-		acct = &account{pacers: make(map[string]*pacer), names: make(map[string]bool), active: make(map[any]int)}
+		acct = &account{pacers: make(map[string]*pacer), names: make(map[string]bool), active: make(map[any]int), seconds: make(map[string]*seconds)}
 		a.list[name] = acct
 	}
 	return acct
@@ -305,6 +310,18 @@ func (a *account) pacer(lane string, l platforms.Limits, scale float64) *pacer {
 		a.pacers[lane] = p
 	}
 	return p
+}
+
+// secondsOf returns what the rows of one lane share over all tables.
+func (a *account) secondsOf(lane string) *seconds {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.seconds[lane]
+	if s == nil {
+		s = newSeconds()
+		a.seconds[lane] = s
+	}
+	return s
 }
 
 // admit takes an address into the account's, unless there are most already.

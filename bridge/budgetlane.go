@@ -39,6 +39,11 @@ type budgetLane struct {
 	// inherited is the last record of an earlier run.
 	inherited uint64
 	flusher   flusher
+	// on is the session whose backlog goes up to the record backed; most is how many points the next request has, where
+	// the last one was too many, and belongs to the goroutine that sends.
+	on     *session
+	backed uint64
+	most   int
 	// stopping says that what waits need not be fair any more, only sent.
 	stopping bool
 }
@@ -143,6 +148,12 @@ func (l *budgetLane) run(ctx context.Context) {
 		}
 		if slot := l.pacer.next(now, 1); slot.After(now) {
 			waitAny(ctx, l.wake, s.ctx.Done(), earliest(at, slot))
+			continue
+		}
+		if l.batchTurn(s) {
+			if slot := l.sendBatch(ctx, now); slot.After(now) {
+				waitAny(ctx, nil, s.ctx.Done(), earliest(at, slot))
+			}
 			continue
 		}
 		p, seq, next, ok := l.pick(now)

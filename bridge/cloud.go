@@ -329,6 +329,7 @@ func (c *cloud) ready(ctx context.Context, s *mqtt.Session) error {
 		}
 	}
 	c.ask.Do(func() { c.wg.Go(func() { c.askBudget(c.run) }) })
+	c.wg.Go(func() { c.askTime(c.run) })
 	return c.restore(ctx, s)
 }
 

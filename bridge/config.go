@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"cloudbridge/internal/clock"
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
@@ -19,6 +20,8 @@ type Config struct {
 	Uplinks   []Uplink
 	Downlinks []Downlink
 	Queue     Queue
+	// Clock says whether this computer's time is right; nil counts as right.
+	Clock *clock.Source
 	// Version is shown in the status.
 	Version string
 	// DialContext replaces the TCP dialler of all connections, for tests.

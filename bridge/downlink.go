@@ -89,7 +89,7 @@ func (c *cloud) command(in *mqtt.Inbound, ev *platforms.Event, now time.Time) {
 	for i := range res.Commands {
 		cmd := &res.Commands[i]
 		rule := c.b.downs[cmd.Rule]
-		if why, drop := c.stale(rule, in, &cmd.Message, now); drop {
+		if why, drop := c.stale(rule, in, &cmd.Message, cmd.Made, now); drop {
 			rule.tally.add(fateDropped, why, 1)
 			c.tally.add(fateDropped, why, 1)
 			continue
@@ -100,9 +100,12 @@ func (c *cloud) command(in *mqtt.Inbound, ev *platforms.Event, now time.Time) {
 }
 
 // stale says why a command must not fire: it is old, or it runs in a circle.
-func (c *cloud) stale(rule *downRule, in *mqtt.Inbound, m *mqtt.Message, now time.Time) (why string, drop bool) {
+func (c *cloud) stale(rule *downRule, in *mqtt.Inbound, m *mqtt.Message, made, now time.Time) (why string, drop bool) {
 	if in.Retain && !rule.AcceptRetained {
 		return "retained: nobody knows how old it is (accept_retained = true takes it)", true
+	}
+	if !made.IsZero() && rule.MaxAge > 0 && now.Sub(made) > c.b.scaled(rule.MaxAge) {
+		return "older than max_age, by the time that its sender wrote into it", true
 	}
 	if why, refused := hopRefusal(in.Properties, c.b.local.id, rule.MaxHops); refused {
 		return why, true

@@ -79,6 +79,7 @@ type link struct {
 	slow     time.Time   // throttled until, while the session is up
 	slowWhy  string
 	filling  bool // history is going out
+	fillText string
 }
 
 func (l *link) init() {
@@ -352,10 +353,10 @@ func (l *link) slowDown(until time.Time, why string, banned bool) {
 }
 
 // fill notes whether history is going out.
-func (l *link) fill(on bool) {
+func (l *link) fill(on bool, text string) {
 	l.mu.Lock()
 	changed := l.filling != on
-	l.filling = on
+	l.filling, l.fillText = on, text
 	l.mu.Unlock()
 	if changed {
 		l.onChange()
@@ -382,7 +383,7 @@ func (l *link) status(now time.Time) LinkStatus {
 		case l.slow.After(now):
 			s.State, s.Why, s.Next = stateThrottled, l.slowWhy, l.slow
 		case l.filling:
-			s.State = stateBackfilling
+			s.State, s.Why = stateBackfilling, l.fillText
 		}
 	}
 	return s

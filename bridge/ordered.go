@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -155,11 +156,11 @@ func (o *orderedLane) run(ctx context.Context) {
 		o.mu.Lock()
 		o.backed = st.Last
 		o.mu.Unlock()
-		o.c.link.fill(st.Records > peekMost)
+		o.c.link.fill(st.Records > peekMost, fmt.Sprintf("sending %s that waited", readings(st.Records)))
 		for s.ctx.Err() == nil && ctx.Err() == nil {
 			o.drain(ctx, s)
 		}
-		o.c.link.fill(false)
+		o.c.link.fill(false, "")
 		o.aftermath(s)
 	}
 }
@@ -283,6 +284,7 @@ func (o *orderedLane) send(ctx context.Context, s *session, rec queue.Record) er
 		o.settle(rec.Seq)
 		return nil
 	}
+	p.Late = o.backlog(rec.Seq)
 	ds, err := o.c.platform.Encode([]mappings.Point{p})
 	if err != nil {
 		o.giveUp(rec.Seq, &p, err.Error())
@@ -422,7 +424,7 @@ func (o *orderedLane) settle(seq uint64) {
 	}
 	o.mu.Unlock()
 	if caughtUp {
-		o.c.link.fill(false)
+		o.c.link.fill(false, "")
 	}
 	if grew {
 		// The queue in memory cannot fail to commit, and a cursor that lags means doubles, never loss.

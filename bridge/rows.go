@@ -21,8 +21,10 @@ type rows struct {
 	interval, settle time.Duration
 	open             *row
 	late             map[int64]*row
-	// closed is when the last row closed, by our clock, and stamp the time that it carries.
-	closed, stamp time.Time
+	// closed is when the last row closed, by our clock.
+	closed time.Time
+	// seconds are those that rows of the channel have, from whichever table.
+	seconds *seconds
 	// sampler serves the rules whose every is longer than the interval of the channel.
 	sampler *sampler
 	// changes are the deadbands of the rules.
@@ -44,7 +46,7 @@ type ruleRow struct {
 
 // newRows makes a joiner for one channel. Both times are scaled.
 func newRows(interval, settle time.Duration) *rows {
-	r := &rows{interval: interval, settle: settle, late: make(map[int64]*row), changes: make(map[int]*changes)}
+	r := &rows{interval: interval, settle: settle, late: make(map[int64]*row), changes: make(map[int]*changes), seconds: newSeconds()}
 	r.sampler = newSampler()
 	r.sampler.joined = true
 	return r
@@ -211,6 +213,9 @@ func (r *rows) closeRows(now time.Time, ended func(*row) bool) []mappings.Point 
 		}
 	}
 	slices.SortFunc(out, byTime)
+	for i := range out {
+		out[i].Time = r.distinct(out[i].Time)
+	}
 	if r.open == nil || !ended(r.open) {
 		return out
 	}
@@ -223,15 +228,12 @@ func (r *rows) closeRows(now time.Time, ended func(*row) bool) []mappings.Point 
 	return append(out, live...)
 }
 
-// distinct keeps two rows in a row out of one second, for the cloud knows entries by their second and refuses the second
-// of two. A row that only holds a straggler from the second of the row before it moves on by less than a second.
+// distinct gives a row a second of its own.
 func (r *rows) distinct(t time.Time) time.Time {
-	const s = time.Second
-	if r.interval >= s && !r.stamp.IsZero() && t.Truncate(s).Equal(r.stamp.Truncate(s)) {
-		t = t.Truncate(s).Add(s)
+	if r.interval < time.Second {
+		return t
 	}
-	r.stamp = t
-	return t
+	return r.seconds.free(t)
 }
 
 // len is the number of rows and points that are still open.

@@ -31,11 +31,16 @@ type rowsLane struct {
 	live *mappings.Point
 	// settled is how far the history is done.
 	settled uint64
-	// past is true where the next slot is the history's; fresh from a link's return until its first live row.
+	// past is true where the next slot is the history's, where that costs slots; fresh is the return of the link that
+	// had its first live row.
 	past  bool
 	fresh time.Time
-	wake  chan struct{}
-	busy  bool // a row is on its way
+	// bulk paces the requests that carry history, where the cloud takes such; most is how many rows the next one has.
+	bulk *pacer
+	most int
+	told time.Time // when progress was told last
+	wake chan struct{}
+	busy bool // a row is on its way
 	// dropped is how many records the queue had to drop so far.
 	dropped uint64
 	// unsafe is when the oldest record came that is not on disk: its readings are acknowledged.
@@ -53,7 +58,13 @@ func newRowsLane(c *cloud, name string) *rowsLane {
 		rows:    newRows(p.interval(), c.b.scaled(rowSettle)),
 		wake:    make(chan struct{}, 1),
 	}
+	l.rows.seconds = c.acct.secondsOf(name)
 	l.inherited = l.history.Stats().Last
+	if h, ok := l.bulkLimits(); ok {
+		l.bulk = c.acct.pacer("bulk "+name, platforms.Limits{Interval: h.Interval}, c.b.scale)
+		c.b.memory.remember(c.platform.Account(), "bulk "+name, l.bulk)
+		l.most = h.MostPoints
+	}
 	return l
 }
 
@@ -63,9 +74,11 @@ func (l *rowsLane) add(p *mappings.Point, rule *upRule, _ *receipt, now time.Tim
 	l.mu.Lock()
 	l.close(l.rows.due(now), now)
 	late, f := l.rows.add(p.Clone(), rule.policy, now)
+	for i := range late {
+		l.keep(&late[i])
+	}
 	l.mu.Unlock()
 	l.c.sampled(p, rule, f)
-	l.remember(late)
 	poke(l.wake)
 }
 
@@ -84,19 +97,13 @@ func (l *rowsLane) close(closed []mappings.Point, now time.Time) {
 	}
 }
 
-// remember makes history of rows that never were live.
-func (l *rowsLane) remember(late []mappings.Point) {
-	for i := range late {
-		l.keep(&late[i])
-	}
-}
-
+// keep makes history of a row. mu is held.
 func (l *rowsLane) keep(row *mappings.Point) {
 	if !l.c.keepsHistory(row) {
 		l.c.count(row, fateDropped, "not sent in its slot, and its rule keeps no history")
 		return
 	}
-	if err := l.history.Append(row.Append(nil), nil); err != nil {
+	if err := l.history.Append(l.c.b.stamp(row), nil); err != nil {
 		l.c.count(row, fateDropped, err.Error())
 	}
 	l.c.overflowed(l.history, &l.dropped)
@@ -145,91 +152,10 @@ func (l *rowsLane) run(ctx context.Context) {
 			waitAny(ctx, l.wake, nil, earliest(at, slot))
 			continue
 		}
-		if !l.slot(ctx, s.session, now) {
-			waitAny(ctx, l.wake, nil, earliest(at, now.Add(l.pacer.interval())))
+		if next, sent := l.slot(ctx, s.session, now); !sent {
+			waitAny(ctx, l.wake, nil, earliest(at, next))
 		}
 	}
-}
-
-// slot sends what this slot is for, and says whether there was something.
-func (l *rowsLane) slot(ctx context.Context, s *session, now time.Time) bool {
-	l.mu.Lock()
-	began := l.c.cameUp(s)
-	first := !began.Equal(l.fresh)
-	if first && l.live == nil && now.Sub(began) < l.pacer.interval()+l.c.b.scaled(rowSettle) {
-		l.mu.Unlock()
-		return false // The first slot after a link's return is a live row's, which an interval brings.
-	}
-	l.fresh = began
-	row := l.live
-	waiting := l.history.Stats().Records
-	if row == nil && waiting == 0 {
-		l.mu.Unlock()
-		return false
-	}
-	if row != nil && (first || !l.past || waiting == 0) {
-		l.live, l.past = nil, true
-	} else {
-		row = nil
-		l.past = false
-	}
-	if _, ok := l.pacer.reserve(now, 1); !ok {
-		// Another table of the account was quicker.
-		if row != nil {
-			l.live, l.past = row, false
-		}
-		l.mu.Unlock()
-		return true
-	}
-	l.busy = true
-	// While the history costs slots, the live rows come half as often.
-	l.rows.interval = l.pacer.interval()
-	if waiting > 0 {
-		l.rows.interval *= 2
-	}
-	l.mu.Unlock()
-	l.c.filling(waiting > 0)
-	done := true
-	if row != nil {
-		l.sendLive(ctx, s, row)
-	} else {
-		done = l.sendPast(ctx, s)
-	}
-	l.mu.Lock()
-	l.busy = false
-	l.mu.Unlock()
-	return done
-}
-
-func (l *rowsLane) sendLive(ctx context.Context, s *session, row *mappings.Point) {
-	if l.send(ctx, s, row) == platforms.Retry {
-		l.keep(row)
-	}
-}
-
-// sendPast sends the oldest row of the history.
-func (l *rowsLane) sendPast(ctx context.Context, s *session) bool {
-	st := l.history.Stats()
-	if st.Records == 0 {
-		return false
-	}
-	recs, err := l.history.Peek(ctx, l.settled, 1)
-	if err != nil || len(recs) == 0 {
-		return false
-	}
-	row, err := mappings.ReadPoint(recs[0].Data)
-	if recs[0].Seq <= l.inherited {
-		row.Rule, row.Also = -1, nil // The rules may have changed since.
-	}
-	if err != nil {
-		l.c.tally.add(fateDropped, "record not readable", 1)
-	}
-	if err != nil || l.send(ctx, s, &row) != platforms.Retry {
-		l.settled = recs[0].Seq
-		// The queue in memory cannot fail to commit.
-		_ = l.history.Commit(l.settled)
-	}
-	return true
 }
 
 // send sends one row and waits for the sign that it arrived.
@@ -295,7 +221,7 @@ func (l *rowsLane) overMQTT(ctx context.Context, s *session, row *mappings.Point
 
 func (l *rowsLane) overHTTP(ctx context.Context, row *mappings.Point, d *platforms.Delivery) platforms.Outcome {
 	heard := l.c.sent(d)
-	v := l.c.http.send(ctx, d.Request)
+	v := l.c.http.send(ctx, d.Request, false)
 	if v.Outcome == platforms.Confirmed {
 		heard()
 	}

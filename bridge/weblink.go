@@ -71,7 +71,7 @@ func (w *webLink) init(b *Bridge, c *cloud) {
 }
 
 // send makes one request and judges its answer.
-func (w *webLink) send(ctx context.Context, r *platforms.Request) platforms.Verdict {
+func (w *webLink) send(ctx context.Context, r *platforms.Request, history bool) platforms.Verdict {
 	status, body, err := w.do(ctx, r)
 	if err != nil {
 		cause, words := readNetwork(err)
@@ -81,7 +81,7 @@ func (w *webLink) send(ctx context.Context, r *platforms.Request) platforms.Verd
 		w.set(stateOffline, words, time.Now().Add(wait))
 		return platforms.Verdict{Outcome: platforms.Retry, Why: words}
 	}
-	v := w.c.platform.Judge(platforms.Reply{HTTPStatus: status, Body: body})
+	v := w.c.platform.Judge(platforms.Reply{HTTPStatus: status, Body: body, History: history})
 	switch {
 	case v.Outcome == platforms.Retry:
 		w.mu.Lock()
@@ -114,6 +114,7 @@ func (w *webLink) do(ctx context.Context, r *platforms.Request) (status int, bod
 		return 0, nil, withoutQuery(err)
 	}
 	defer res.Body.Close()
+	w.b.saw(req, res.Header)
 	body, err = io.ReadAll(io.LimitReader(res.Body, mostAnswer))
 	return res.StatusCode, body, err
 }
@@ -184,9 +185,9 @@ func (c *cloud) cameUp(s *session) time.Time {
 	return c.http.since
 }
 
-// filling notes whether history is going out.
-func (c *cloud) filling(on bool) {
+// filling notes whether history is going out, and how far it is.
+func (c *cloud) filling(on bool, text string) {
 	if c.link != nil {
-		c.link.fill(on)
+		c.link.fill(on, text)
 	}
 }

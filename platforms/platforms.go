@@ -60,6 +60,13 @@ type Budgeter interface {
 	ParseBudget(status int, body []byte) (perMinute int, ok bool)
 }
 
+// Timekeeper is the optional power of a platform whose REST side can be asked for anything at no cost: the Date of its
+// answer tells a computer without a synchronised clock what time it is.
+type Timekeeper interface {
+	// TimeRequest asks; nil where the account has no REST side.
+	TimeRequest() *Request
+}
+
 // Filler is the optional power of a platform where one point can fill several of the addresses that Limits.MaxAddresses
 // counts (the feeds of a group). Without it a point fills its own Name.
 type Filler interface {

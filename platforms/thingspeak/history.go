@@ -195,3 +195,13 @@ func appendQuoted(dst []byte, text string) []byte {
 	_ = e.Encode(text) // A string always can be encoded.
 	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
 }
+
+var _ platforms.Timekeeper = (*Platform)(nil)
+
+// TimeRequest asks for the front page's head, which needs no key.
+func (p *Platform) TimeRequest() *platforms.Request {
+	if p.cloud.APIURL == "" {
+		return nil
+	}
+	return &platforms.Request{Method: http.MethodHead, URL: p.cloud.APIURL + "/", Header: make(http.Header)}
+}

@@ -1,0 +1,150 @@
+package bridge
+
+import (
+	"context"
+	"time"
+
+	"cloudbridge/mappings"
+	"cloudbridge/platforms"
+)
+
+// batchPeek is how many records are looked through for points of one address.
+const batchPeek = 256
+
+// batchTurn says whether the next turn is the backlog's, and its points can go in one request at their own time. What
+// waited when the link came up is backlog; a single point goes the usual way.
+func (l *budgetLane) batchTurn(s *session) bool {
+	b, ok := l.c.platform.(platforms.Backfiller)
+	if !ok {
+		return false
+	}
+	if _, ok := b.History(l.name); !ok {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.on != s {
+		l.on = s
+		l.backed = 0
+		if st := l.queue.Stats(); st.Records > 1 {
+			l.backed = st.Last
+		}
+	}
+	return l.backed > l.settler.base && (l.queued || l.latest.len() == 0)
+}
+
+// sendBatch sends points of one address in one request. Where the budget does not allow them yet it says when it will.
+func (l *budgetLane) sendBatch(ctx context.Context, now time.Time) (slot time.Time) {
+	b := l.c.platform.(platforms.Backfiller)
+	h, _ := b.History(l.name)
+	l.mu.Lock()
+	most := h.MostPoints
+	if l.most > 0 {
+		most = min(most, l.most)
+	}
+	points, seqs := l.gather(most)
+	if len(points) == 0 {
+		l.backed = 0
+		l.mu.Unlock()
+		return now
+	}
+	l.mu.Unlock()
+	d, err := b.EncodeHistory(points)
+	if err != nil {
+		l.giveUp(&points[0], seqs[0], err.Error())
+		return now
+	}
+	cost := d.Points
+	if d.Cost > 0 {
+		cost = d.Cost
+	}
+	if slot, ok := l.pacer.reserve(now, cost); !ok {
+		return slot
+	}
+	l.mu.Lock()
+	l.queued = false
+	left := l.queue.Stats().Records
+	l.mu.Unlock()
+	l.c.filling(true, "filling in history: "+wait(left))
+	heard := l.c.sent(&d)
+	v := l.c.http.send(ctx, d.Request, true)
+	switch {
+	case v.Outcome == platforms.Confirmed:
+		heard()
+		l.most = 0
+		l.batched(points[:d.Points], seqs[:d.Points], d.Omitted)
+	case v.Outcome == platforms.Refused && d.Points > 1:
+		// One of them may be to blame for all: the next request has half as many.
+		l.most = max(d.Points/2, 1)
+	case v.Outcome == platforms.Refused:
+		l.most = 0
+		l.giveUp(&points[0], seqs[0], v.Why)
+	default:
+		l.c.tally.add(fateRetried, v.Why, 1)
+		l.pacer.pause(now.Add(l.c.b.scaled(max(v.After, 2*time.Second))), v.Why)
+	}
+	return now
+}
+
+// gather takes the oldest backlog points of one address. mu is held.
+func (l *budgetLane) gather(most int) (points []mappings.Point, seqs []uint64) {
+	after := l.settler.base
+	if st := l.queue.Stats(); st.Records == 0 || after >= st.Last {
+		return nil, nil
+	}
+	recs, err := l.queue.Peek(context.Background(), after, batchPeek)
+	if err != nil {
+		return nil, nil
+	}
+	for _, rec := range recs {
+		if rec.Seq > l.backed || len(points) == most {
+			break
+		}
+		if l.settler.settled(rec.Seq) || l.trying(rec.Seq) {
+			continue
+		}
+		p, err := mappings.ReadPoint(rec.Data)
+		if rec.Seq <= l.inherited {
+			p.Rule, p.Also = -1, nil // The rules may have changed since.
+		}
+		switch {
+		case err != nil:
+			l.c.tally.add(fateDropped, "record not readable", 1)
+			l.settle(rec.Seq)
+		case !l.c.keepsHistory(&p):
+			l.c.count(&p, fateDropped, "it waited for the cloud, and its rule keeps no history")
+			l.settle(rec.Seq)
+		case len(points) == 0 || p.Name == points[0].Name:
+			points, seqs = append(points, p), append(seqs, rec.Seq)
+		}
+	}
+	return points, seqs
+}
+
+// batched counts the points of a request that the cloud took, and refuses what the platform had to leave out.
+func (l *budgetLane) batched(points []mappings.Point, seqs []uint64, omitted []platforms.Omission) {
+	whole := make(map[int]bool)
+	for _, o := range omitted {
+		if o.Point >= len(points) {
+			continue
+		}
+		if o.Whole {
+			whole[o.Point] = true
+			l.giveUp(&points[o.Point], seqs[o.Point], o.Why)
+		} else {
+			l.c.count(&points[o.Point], fateRefused, o.Why)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range points {
+		if !whole[i] {
+			l.c.count(&points[i], fateConfirmed, "")
+			l.settle(seqs[i])
+		}
+	}
+	if l.settler.base >= l.backed {
+		l.backed = 0
+		l.c.filling(false, "")
+	}
+}
