@@ -122,17 +122,9 @@ func (c *cursor) save(q *Log, sync bool) {
 	q.mu.Unlock()
 }
 
-func (c *cursor) write(q *Log, committed uint64, sync bool) (err error) {
-	name := filepath.Join(q.dir, cursorName)
-	if c.file == nil {
-		c.file, err = q.fs.Open(name, true)
-		if errors.Is(err, fs.ErrNotExist) {
-			c.file, err = q.fs.Create(name)
-		}
-		if err != nil {
-			c.file = nil
-			return err
-		}
+func (c *cursor) write(q *Log, committed uint64, sync bool) error {
+	if err := c.open(q); err != nil {
+		return err
 	}
 	if _, err := c.file.WriteAt(encodeCursor(committed), c.slot*cursorStep); err != nil {
 		return err
@@ -141,6 +133,34 @@ func (c *cursor) write(q *Log, committed uint64, sync bool) (err error) {
 		return c.file.Sync()
 	}
 	return nil
+}
+
+// open opens the file. A new one takes all its room at once.
+func (c *cursor) open(q *Log) (err error) {
+	if c.file != nil {
+		return nil
+	}
+	name := filepath.Join(q.dir, cursorName)
+	f, err := q.fs.Open(name, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = q.fs.Create(name)
+		if err == nil {
+			_, err = f.WriteAt(append(make([]byte, cursorStep), encodeCursor(0)...), 0)
+		}
+	}
+	if err == nil {
+		c.file = f
+	}
+	return err
+}
+
+// prepare makes the file before the first segment: once the disk is full it would be too late to note what is settled.
+func (c *cursor) prepare(q *Log) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		_ = c.open(q) // The first to need it tells.
+	}
 }
 
 func (c *cursor) close() {

@@ -74,16 +74,16 @@ func TestDamage(t *testing.T) {
 		says   string
 	}{
 		{"nothing", func(*testing.T, string) {}, without(), 0, ""},
-		{"a bit of data", func(t *testing.T, d string) { flip(t, in(d, first), at(10)+50) }, without(10), 1, "1 records"},
-		{"a bit of a record's head", func(t *testing.T, d string) { flip(t, in(d, second), at(100)+9) }, without(100), 1, "1 records"},
-		{"a bit of a length", func(t *testing.T, d string) { flip(t, in(d, first), at(20)+5) }, without(20), 1, "1 records"},
-		{"the first record", func(t *testing.T, d string) { flip(t, in(d, second), headSize+8) }, without(perSegment + 1), 1, "1 records"},
+		{"a bit of data", func(t *testing.T, d string) { flip(t, in(d, first), at(10)+50) }, without(10), 1, "1 record "},
+		{"a bit of a record's head", func(t *testing.T, d string) { flip(t, in(d, second), at(100)+9) }, without(100), 1, "1 record "},
+		{"a bit of a length", func(t *testing.T, d string) { flip(t, in(d, first), at(20)+5) }, without(20), 1, "1 record "},
+		{"the first record", func(t *testing.T, d string) { flip(t, in(d, second), headSize+8) }, without(perSegment + 1), 1, "1 record "},
 		{"a page of zeros", func(t *testing.T, d string) { zero(t, in(d, first), 4096, 8192) }, without(count(17, 34)...), 18, "18 records"},
 		{"a segment's head", func(t *testing.T, d string) { flip(t, in(d, second), 3) }, without(), 0, "64 bytes"},
 		{"a segment's first page", func(t *testing.T, d string) { zero(t, in(d, second), 0, 4096) }, without(count(perSegment+1, perSegment+17)...), 0, "4144 bytes"},
-		{"the last record torn", func(t *testing.T, d string) { zero(t, in(d, third), at(200)+100, 16<<10) }, without(200), 1, "1 records"},
+		{"the last record torn", func(t *testing.T, d string) { zero(t, in(d, third), at(200)+100, 16<<10) }, without(200), 1, "1 record "},
 		{"the last record's head torn", func(t *testing.T, d string) { zero(t, in(d, third), at(200)+20, 16<<10) }, without(200), 0, "24 bytes"},
-		{"a truncated tail", func(t *testing.T, d string) { must(t, os.Truncate(in(d, third), at(200)+100)) }, without(200), 1, "1 records"},
+		{"a truncated tail", func(t *testing.T, d string) { must(t, os.Truncate(in(d, third), at(200)+100)) }, without(200), 1, "1 record "},
 		{"a truncated segment", func(t *testing.T, d string) { must(t, os.Truncate(in(d, first), at(50)+10)) }, without(count(50, perSegment)...), 0, "10 bytes"},
 		{"garbage at the end", func(t *testing.T, d string) {
 			b, err := os.ReadFile(in(d, third))
@@ -109,7 +109,10 @@ func TestDamage(t *testing.T) {
 			must(t, os.WriteFile(in(d, cursorName), []byte("cbcursor and nothing that makes sense"), 0o600))
 		}, without(), 0, "sent twice"},
 		{"an empty cursor", func(t *testing.T, d string) { must(t, os.WriteFile(in(d, cursorName), nil, 0o600)) }, without(), 0, "sent twice"},
-		{"a cursor that is a folder", func(t *testing.T, d string) { must(t, os.Mkdir(in(d, cursorName), 0o700)) }, without(), 0, "sent twice"},
+		{"a cursor that is a folder", func(t *testing.T, d string) {
+			must(t, os.Remove(in(d, cursorName)))
+			must(t, os.Mkdir(in(d, cursorName), 0o700))
+		}, without(), 0, "sent twice"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

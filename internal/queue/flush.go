@@ -287,6 +287,7 @@ func (q *Log) create(size int64) (*segment, error) {
 	if err := q.fs.MkdirAll(q.dir); err != nil {
 		return nil, err
 	}
+	q.cursor.prepare(q)
 	id := q.freshID()
 	f, err := q.fs.Create(q.path(id))
 	if err != nil {

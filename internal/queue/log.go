@@ -308,3 +308,10 @@ func (q *Log) say(format string, args ...any) {
 		q.o.Log(fmt.Sprintf("queue %s: ", q.dir) + fmt.Sprintf(format, args...))
 	}
 }
+
+func records(n int) string {
+	if n == 1 {
+		return "1 record"
+	}
+	return fmt.Sprintf("%d records", n)
+}

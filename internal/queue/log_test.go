@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -186,6 +184,15 @@ func TestSpaceComesBack(t *testing.T) {
 	if q.held != 0 || q.records != 0 || q.bytes != 0 {
 		t.Errorf("the books say %d, %d, %d", q.held, q.records, q.bytes)
 	}
+	// All is settled while the reader stands at the start.
+	appendItems(t, q, 5001, 6000, 200)
+	must(t, q.Flush())
+	_, err := q.Peek(t.Context(), 5000, 1)
+	must(t, err)
+	must(t, q.Commit(6000))
+	if q.reader.seg != nil && q.reader.gone(q) {
+		t.Error("a removed file is still open, and keeps its space")
+	}
 }
 
 func segments(t *testing.T, dir string) int {
@@ -275,60 +282,6 @@ func TestPeekedDataStays(t *testing.T) {
 		}
 	}
 }
-
-// TestSharedFlush has many callers at once, on a disk whose first fsync takes its time.
-func TestSharedFlush(t *testing.T) {
-	disk := newSimDisk()
-	held, release := make(chan struct{}), make(chan struct{})
-	slow := sync.OnceFunc(func() { close(held); <-release })
-	q := open(t, "q", Options{FS: &gate{disk, slow}, Log: silent(t)})
-	var safe atomic.Int32
-	add := func() { must(t, q.Append([]byte("x"), func() { safe.Add(1) })) }
-	add()
-	var wg sync.WaitGroup
-	wg.Go(func() { must(t, q.Flush()) })
-	<-held
-	const callers = 20
-	entered := make(chan struct{}, callers)
-	for range callers {
-		wg.Go(func() {
-			add()
-			entered <- struct{}{}
-			must(t, q.Flush())
-		})
-	}
-	for range callers {
-		<-entered
-	}
-	close(release)
-	wg.Wait()
-	if safe.Load() != callers+1 {
-		t.Errorf("%d safe", safe.Load())
-	}
-	disk.mu.Lock()
-	defer disk.mu.Unlock()
-	if n := disk.ops["sync"]; n != 2 {
-		t.Errorf("%d fsyncs for %d callers, want 2", n, callers+1)
-	}
-}
-
-// gate holds up every fsync.
-type gate struct {
-	*simDisk
-	hold func()
-}
-
-func (g *gate) Create(name string) (file, error) {
-	f, err := g.simDisk.Create(name)
-	return &gatedFile{f, g.hold}, err
-}
-
-type gatedFile struct {
-	file
-	hold func()
-}
-
-func (f *gatedFile) Sync() error { f.hold(); return f.file.Sync() }
 
 // TestMemoryBytes sees that a queue nobody flushes does not grow in memory.
 func TestMemoryBytes(t *testing.T) {

@@ -145,7 +145,7 @@ func (q *Log) loadSegment(id uint32, after uint64, buf []byte) (*segment, []byte
 	}
 	if c.lost > 0 || c.badBytes > 0 && !blank {
 		q.lost += c.lost
-		q.say("%s is damaged: %d records and %d bytes are not whole and left out, %d records are kept", q.name(id), c.lost, c.badBytes, c.count)
+		q.say("%s is damaged: %s and %d bytes are not whole and left out, %s kept", q.name(id), records(int(c.lost)), c.badBytes, records(c.count))
 	}
 	s := &segment{id: id, size: size, used: int64(c.end), tail: int64(c.end), runs: c.runs, count: c.count, bytes: c.bytes, lastSeq: c.lastSeq}
 	s.unfit = size != q.o.segment || c.badBytes > 0 || errored != nil

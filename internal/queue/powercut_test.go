@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -138,10 +139,11 @@ func payload(item, n int) string {
 
 func payloadItem(t testing.TB, b []byte) int {
 	t.Helper()
-	var item, end int
-	var fill string
-	if _, err := fmt.Sscanf(strings.Replace(string(b), "  ", " - ", 1), "item %d %s end %d", &item, &fill, &end); err != nil || item != end {
+	text := strings.TrimPrefix(string(b), "item ")
+	item, _, _ := strings.Cut(text, " ")
+	n, err := strconv.Atoi(item)
+	if err != nil || !strings.HasPrefix(string(b), "item ") || !strings.HasSuffix(text, " end "+item) {
 		t.Fatalf("%q is not a record of this test: %v", b, err)
 	}
-	return item
+	return n
 }

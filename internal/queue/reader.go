@@ -100,7 +100,7 @@ func (q *Log) readDisk(v view, n int) (recs []Record, wait time.Duration) {
 	behind := v.seg.gone
 	q.mu.Unlock()
 	if lost > 0 {
-		q.say("%s: the disk does not give back %d records", q.name(v.seg.id), lost)
+		q.say("%s: the disk does not give back %s", q.name(v.seg.id), records(lost))
 	}
 	if behind {
 		r.forget()
