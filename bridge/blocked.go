@@ -23,6 +23,12 @@ func (b *blocked) block(topic string, until time.Time) {
 	b.list[topic] = until
 }
 
+func (b *blocked) unblock(topic string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.list, topic)
+}
+
 func (b *blocked) is(topic string, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -47,6 +47,11 @@ type Bridge struct {
 	dial     dialFunc
 	upward   tally // local messages that no rule took
 	ended    atomic.Bool
+	// refused are the points that clouds refused for good.
+	refused *rejectedLists
+	// handy says that people may have a say in what is sent, between the start and the stop.
+	handMu sync.Mutex
+	handy  bool
 	// diskless says that the queue directory cannot be used; boot names this run of the machine.
 	diskless bool
 	boot     string
@@ -104,6 +109,7 @@ func New(cfg Config, log *slog.Logger) (*Bridge, error) {
 	}
 	b.table = mappings.NewTable(cfg.Name, up, down)
 	b.memory = newMemory(cfg.Queue.Dir)
+	b.refused = newRejectedLists()
 	b.accounts = newAccounts(b.scale)
 	b.outbox = newOutbox(b)
 	b.local = newLocal(b)
@@ -136,6 +142,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	}
 	defer unlock()
 	b.memory.load(b)
+	b.recallRejected()
 	// Sessions outlive ctx: after it has ended there is still something to send.
 	run, end := context.WithCancel(context.Background())
 	defer end()
@@ -145,13 +152,22 @@ func (b *Bridge) Run(ctx context.Context) error {
 	for _, c := range b.order {
 		c.start(run, &wg)
 	}
+	wg.Go(func() { b.keepRejected(run) })
+	b.openHand()
+	if b.stored() && b.cfg.Control != nil {
+		defer b.cfg.Control(b)()
+	}
 	<-ctx.Done()
+	b.closeHand()
 	b.stop()
 	b.ended.Store(true)
 	end()
 	wg.Wait()
 	b.keep()
 	b.memory.save(b)
+	if err := b.saveRejected(); err != nil {
+		b.log.Warn("write the list of refused points: " + err.Error())
+	}
 	b.log.Info("stopped")
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cloudbridge/internal/mqtt"
+	"cloudbridge/internal/queue"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
 )
@@ -44,6 +45,8 @@ type lane interface {
 	// owes names the oldest message whose acknowledgement waits for this lane, and secure brings it to safety.
 	owes() *receipt
 	secure() bool
+	// line is where the lane's points wait, and what wakes its sender.
+	line() (q queue.Interface, wake chan struct{})
 	status(now time.Time) LaneStatus
 }
 
@@ -64,7 +67,6 @@ type cloud struct {
 	echoes   *echoes
 	breaker  *breaker
 	blocked  blocked
-	rejected *rejected
 	tally    tally
 	http     webLink
 	client   *http.Client
@@ -96,7 +98,6 @@ func newCloud(b *Bridge, cfg *Cloud) (*cloud, error) {
 	}
 	c.echoes = newEchoes(b.scale)
 	c.breaker = newBreaker()
-	c.rejected = newRejected()
 	c.kept = cfg.Kind.TakesAnyTopic
 	for _, d := range b.downs {
 		if d.Cloud != cfg.Name {
@@ -195,17 +196,24 @@ func (c *cloud) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) 
 	if other, twin := c.origins.twin(p); twin {
 		rule.warnOnce(c.b, fmt.Sprintf("%s: %s and %s are written to one place: %s", c.name, other, p.Local, p.Name))
 	}
-	name, err := c.platform.Lane(mappings.Address{Name: p.Name})
-	if err != nil {
-		c.refuse(p, rule, err.Error(), now)
-		return
-	}
-	if over, full := c.overfull(p); full {
-		why := fmt.Sprintf("%s is one feed too many: the account may have %d, and they are in use (max_feeds)", over, c.limits.MaxAddresses)
+	name, why := c.laneOf(p)
+	if why != "" {
 		c.refuse(p, rule, why, now)
 		return
 	}
 	c.lane(name).add(p, rule, r, now)
+}
+
+// laneOf names the lane of a point, or says why none may take it.
+func (c *cloud) laneOf(p *mappings.Point) (name, why string) {
+	name, err := c.platform.Lane(mappings.Address{Name: p.Name})
+	if err != nil {
+		return "", err.Error()
+	}
+	if over, full := c.overfull(p); full {
+		return "", fmt.Sprintf("%s is one feed too many: the account may have %d, and they are in use (max_feeds)", over, c.limits.MaxAddresses)
+	}
+	return name, ""
 }
 
 // overfull names the address with which a point would exceed what the account may have, before the cloud counts it as

@@ -26,6 +26,9 @@ type Config struct {
 	Version string
 	// DialContext replaces the TCP dialler of all connections, for tests.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// Control, where set, is called when the queue directory is this bridge's alone; what it returns is called before that
+	// ends. It serves whoever wants to talk to the bridge from this computer.
+	Control func(*Bridge) (stop func())
 	// Scale multiplies the engine's own times and the platforms' limits. Zero is 1; tests shorten it.
 	Scale float64
 }

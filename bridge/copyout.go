@@ -39,7 +39,7 @@ func (l *local) status(now time.Time) LinkStatus {
 }
 
 func (c *cloud) status(now time.Time) CloudStatus {
-	s := CloudStatus{Name: c.name, Platform: c.cfg.Kind.Name, LinkStatus: c.state(now), Rejected: c.rejected.list()}
+	s := CloudStatus{Name: c.name, Platform: c.cfg.Kind.Name, LinkStatus: c.state(now), Rejected: c.b.refused.list(c.name)}
 	s.URL = hostOf(c.options.URL)
 	s.MonthBytes = c.traffic.state().Bytes
 	s.Received, s.Sent = c.heard.Load(), c.sentN.Load()

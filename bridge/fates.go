@@ -11,17 +11,9 @@ import (
 
 // refuse puts a point on the list of those that cannot go, with the reason.
 func (c *cloud) refuse(p *mappings.Point, rule *upRule, why string, now time.Time) {
-	value := ""
-	for i, part := range p.Parts {
-		if i > 0 {
-			value += " "
-		}
-		if part.Name != "" {
-			value += part.Name + "="
-		}
-		value += part.Value.String()
+	for range c.b.refused.add(c.name, c.refusal(p, why, now)) {
+		c.tally.note("a refused point left the list for a newer one")
 	}
-	c.rejected.add(Rejected{Time: now, Address: p.Name, Value: cut(value), Why: why})
 	c.tally.add(fateRefused, why, 1)
 	if rule != nil {
 		rule.tally.add(fateRefused, why, 1)

@@ -227,14 +227,17 @@ func TestWithHopCopies(t *testing.T) {
 }
 
 func TestRejected(t *testing.T) {
-	r := newRejected()
-	if got := r.list(); len(got) != 0 {
+	r := newRejectedLists()
+	if got := r.list("w"); len(got) != 0 {
 		t.Errorf("an empty list holds %v", got)
 	}
 	for i := range mostRejected + 30 {
-		r.add(Rejected{Time: at(float64(i)), Address: fmt.Sprint(i), Value: strings.Repeat("大", 500), Why: "too large"})
+		gone := r.add("w", refusal{time: at(float64(i)), address: fmt.Sprint(i), value: strings.Repeat("大", 500), why: "too large"})
+		if want := i >= mostRejected; (gone == 1) != want {
+			t.Errorf("refusal %d pushed %d out", i, gone)
+		}
 	}
-	got := r.list()
+	got := r.list("w")
 	if len(got) != mostRejected || got[0].Address != "30" || got[mostRejected-1].Address != fmt.Sprint(mostRejected+29) {
 		t.Errorf("%d kept, from %s to %s", len(got), got[0].Address, got[len(got)-1].Address)
 	}
@@ -248,7 +251,7 @@ func TestRejected(t *testing.T) {
 
 // The reading side and the sending side of a cloud use the guards at the same time.
 func TestGuardsTogether(t *testing.T) {
-	e, b, r, p := newEchoes(1), newBreaker(), newRejected(), newPacer(platforms.Limits{PerMinute: 30}, 1, noon)
+	e, b, r, p := newEchoes(1), newBreaker(), newRejectedLists(), newPacer(platforms.Limits{PerMinute: 30}, 1, noon)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
@@ -261,7 +264,7 @@ func TestGuardsTogether(t *testing.T) {
 					t.Error("our own echo is not known")
 				}
 				b.allow(g, "t", []byte{byte(i)}, now)
-				r.add(Rejected{})
+				r.add("c", refusal{})
 				p.take(p.next(now, 1), 1)
 			}
 		})

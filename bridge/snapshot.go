@@ -37,24 +37,7 @@ func writeSnapshot(dir string, points []mappings.Point) error {
 		data = binary.LittleEndian.AppendUint32(data, crc32.Checksum(rec, crcTable))
 		data = append(data, rec...)
 	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o640)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return replaceFile(path, data)
 }
 
 var errSnapshot = errors.New("the file of newest values is damaged: what is whole is used")

@@ -69,10 +69,16 @@ type LaneStatus struct {
 
 // Rejected is a point that the cloud refused for good.
 type Rejected struct {
+	// ID names it for whoever wants it sent again or dropped; a number is never used again.
+	ID      uint64    `json:"id"`
+	Lane    string    `json:"lane,omitempty"`
 	Time    time.Time `json:"time"`
 	Address string    `json:"address"`
 	Value   string    `json:"value"`
 	Why     string    `json:"why"`
+	// Retry says that the next start sends it again; Lost that it cannot be sent again.
+	Retry bool `json:"retry,omitempty"`
+	Lost  bool `json:"lost,omitempty"`
 }
 
 // RuleStatus is one rule.
