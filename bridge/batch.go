@@ -30,7 +30,30 @@ func (l *budgetLane) batchTurn(s *session) bool {
 			l.backed = st.Last
 		}
 	}
+	if l.backed <= l.settler.base {
+		l.backed = l.overdue(time.Now())
+	}
 	return l.backed > l.settler.base && (l.queued || l.latest.len() == 0)
+}
+
+// overdueTime is how long a point may wait and still be sent as if it were of this moment.
+const overdueTime = 10 * time.Second
+
+// overdue is the last record of the queue, if its oldest has waited for too long: what comes while a backlog is sent is
+// backlog too. mu is held.
+func (l *budgetLane) overdue(now time.Time) uint64 {
+	st := l.queue.Stats()
+	if st.Records < 2 || l.settler.base >= st.Last {
+		return 0
+	}
+	recs, err := l.queue.Peek(context.Background(), l.settler.base, 1)
+	if err != nil || len(recs) == 0 {
+		return 0
+	}
+	if p, err := mappings.ReadPoint(recs[0].Data); err != nil || now.Sub(p.Arrived) < l.c.b.scaled(overdueTime) {
+		return 0
+	}
+	return st.Last
 }
 
 // sendBatch sends points of one address in one request. Where the budget does not allow them yet it says when it will.

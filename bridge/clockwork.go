@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -85,4 +86,7 @@ func (b *Bridge) saw(r *http.Request, header http.Header) {
 	}
 }
 
-func here(u *url.URL) bool { return !platforms.Public(u.Hostname()) }
+func here(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -164,7 +164,11 @@ func (l *rowsLane) send(ctx context.Context, s *session, row *mappings.Point) pl
 		l.c.count(row, fateDropped, "older than max_age")
 		return platforms.Refused
 	}
-	ds, err := l.c.platform.Encode([]mappings.Point{*row})
+	out := *row
+	if !l.c.b.mayStamp() {
+		out.Time = time.Time{} // The cloud's clock is better than ours.
+	}
+	ds, err := l.c.platform.Encode([]mappings.Point{out})
 	if err != nil {
 		l.c.refuse(row, l.c.rule(row), err.Error(), time.Now())
 		return platforms.Refused
@@ -174,14 +178,14 @@ func (l *rowsLane) send(ctx context.Context, s *session, row *mappings.Point) pl
 			l.pacer.take(time.Now(), 1)
 		}
 		l.c.left(row, &ds[i])
-		var out platforms.Outcome
+		var fate platforms.Outcome
 		if ds[i].Request != nil {
-			out = l.overHTTP(ctx, row, &ds[i])
+			fate = l.overHTTP(ctx, row, &ds[i])
 		} else {
-			out = l.overMQTT(ctx, s, row, &ds[i])
+			fate = l.overMQTT(ctx, s, row, &ds[i])
 		}
-		if out != platforms.Confirmed {
-			return out
+		if fate != platforms.Confirmed {
+			return fate
 		}
 	}
 	return platforms.Confirmed

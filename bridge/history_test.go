@@ -1,0 +1,182 @@
+package bridge
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"cloudbridge/internal/clock"
+	"cloudbridge/internal/mqtt"
+	"cloudbridge/platforms/adafruitio"
+	"cloudbridge/platforms/adafruitio/adafruitiotest"
+	"cloudbridge/platforms/emulator"
+	"cloudbridge/platforms/thingspeak"
+	"cloudbridge/platforms/thingspeak/thingspeaktest"
+)
+
+// paced is the interval of a free ThingSpeak channel.
+const paced = 15750 * time.Millisecond
+
+// weatherBulk is the table of a channel with a write key.
+func weatherBulk(c any) {
+	weatherTable(c)
+	t := c.(*thingspeak.Cloud)
+	t.APIURL = "http://ts:80"
+	t.Channels = map[string]thingspeak.Channel{"1001": {WriteKey: mqtt.Secret(thingspeaktest.DemoChannels()[0].WriteKey)}}
+}
+
+// record runs a bridge for so many intervals, with ThingSpeak away from one interval to another, and returns the rows
+// of the channel in the order of their time, the emulator, and how long the history took.
+func record(t *testing.T, intervals, from, to int) (rows []thingspeaktest.Entry, drain time.Duration) {
+	t.Helper()
+	inBubble(t, func(b *bubble) {
+		ts := b.thingSpeak()
+		l := b.lab().cloud("weather", thingspeak.Kind, weatherBulk)
+		line := &breakable{dial: b.net.DialContext}
+		l.cfg.DialContext = line.dialContext
+		l.cfg.Queue.Dir = t.TempDir()
+		l.up("iot/a", "weather", field(1001, 1)).up("iot/b", "weather", field(1001, 2))
+		br, stop := l.run()
+		online(b.T, br)
+		board := b.board()
+		began := time.Now()
+		for n := 0; time.Since(began) < time.Duration(intervals)*paced; n++ {
+			at := time.Since(began)
+			away := to > from && at >= time.Duration(from)*paced && at < time.Duration(to)*paced
+			line.set(away)
+			board.publish("iot/a", fmt.Sprint(n))
+			board.publish("iot/b", fmt.Sprint(-n))
+			time.Sleep(time.Until(began.Add(time.Duration(n+1) * time.Second)))
+			if to > from && !away && at > time.Duration(to)*paced && drain == 0 && br.Status().Clouds[0].State == stateOnline {
+				drain = at - time.Duration(to)*paced
+			}
+		}
+		stop()
+		if bad := refused(ts); len(bad) > 0 {
+			b.Errorf("refused: %+v", bad)
+		}
+		rows = thingspeaktest.ByTime(ts.Feed(1001))
+	})
+	return rows, drain
+}
+
+// TestOutageLeavesNoGap compares a channel after an outage of 200 intervals with one that had none: row for row, value for
+// value, time for time.
+func TestOutageLeavesNoGap(t *testing.T) {
+	const intervals = 320
+	want, _ := record(t, intervals, 0, 0)
+	got, drain := record(t, intervals, 20, 220)
+	t.Logf("%d rows without an outage, %d with one; history filled in %v after the return", len(want), len(got), drain)
+	byTime := make(map[time.Time]map[string]string)
+	for _, r := range want {
+		byTime[r.Created] = r.Values
+	}
+	differ := 0
+	for _, r := range got {
+		if values, ok := byTime[r.Created]; !ok || !maps.Equal(values, r.Values) {
+			differ++
+			if differ < 5 {
+				t.Logf("at %v: %v, without an outage %v", r.Created, r.Values, values)
+			}
+		}
+	}
+	// The rows are cut anew where the link is lost and found, so their seconds may shift; none may be missing.
+	if len(got) < len(want)-1 || len(got) > len(want)+1 {
+		t.Errorf("%d rows, want %d", len(got), len(want))
+	}
+	for i := 1; i < len(got); i++ {
+		if gap := got[i].Created.Sub(got[i-1].Created); gap > paced+2*time.Second {
+			t.Errorf("a gap of %v after %v", gap, got[i-1].Created)
+		}
+	}
+	if most := 4 * paced; drain == 0 || drain > most {
+		t.Errorf("200 rows of history took %v, want at most %v: a live row, then one request", drain, most)
+	}
+	t.Logf("%d rows differ", differ)
+}
+
+// TestAdafruitHistory keeps every reading of a feed over an outage, at its own time.
+func TestAdafruitHistory(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		aio, err := adafruitiotest.Start(emulator.Options{Listener: b.listen("aio:1883"), HTTPListener: b.listen("aio:80"), Delay: jitter})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = aio.Close() })
+		line := &breakable{dial: b.net.DialContext}
+		l := b.lab().cloud("home", adafruitio.Kind, func(c any) {
+			a := c.(*adafruitio.Cloud)
+			a.URL, a.APIURL, a.Username, a.Key = "mqtt://aio:1883", "http://aio:80/api/v2", aio.Username(), aioKey
+		})
+		l.cfg.DialContext = line.dialContext
+		l.cfg.Queue.Dir = t.TempDir()
+		l.up("iot/{device}/temp", "home", feed("{device}"), func(u *Uplink) { u.Keep = "all" })
+		br, stop := l.run()
+		online(b.T, br)
+		board := b.board()
+		began := time.Now()
+		const n = 60
+		for i := range n {
+			line.set(i >= 10 && i < 50)
+			board.publish(fmt.Sprintf("iot/dev%d/temp", i%2), fmt.Sprint(i))
+			time.Sleep(10 * time.Second)
+		}
+		line.set(false)
+		time.Sleep(10 * time.Minute)
+		if w := br.Status().Clouds[0].Counts.Waiting; w != 0 {
+			b.Errorf("%d points still wait: %+v", w, br.Status().Clouds[0])
+		}
+		stop()
+		if bad := refused(aio); len(bad) > 0 {
+			b.Errorf("refused: %+v", bad)
+		}
+		seen := map[string]time.Time{}
+		for i := range 2 {
+			for _, p := range aio.Points(aio.Username(), fmt.Sprintf("dev%d", i)) {
+				seen[p.Value] = p.Created
+			}
+		}
+		for i := range n {
+			at, ok := seen[fmt.Sprint(i)]
+			if off := at.Sub(began.Add(time.Duration(i) * 10 * time.Second)); !ok || off.Abs() > 5*time.Second {
+				b.Errorf("reading %d: there %v, %v off its time", i, ok, off)
+			}
+		}
+	})
+}
+
+// TestWrongClock has history come in while the clock is wrong: it waits, and gets its right time when the clock does.
+func TestWrongClock(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		right := false
+		boot := time.Now()
+		source := clock.With(clock.System{
+			BootID:       func() (string, error) { return "boot-1", nil },
+			SinceBoot:    func() time.Duration { return time.Since(boot) },
+			Synchronised: func() (bool, string, error) { return right, "as the test says", nil },
+		})
+		l := b.lab().cloud("weather", thingspeak.Kind, weatherBulk)
+		l.cfg.Queue.Dir = t.TempDir()
+		l.cfg.Clock = source
+		l.up("iot/a", "weather", field(1001, 1))
+		br, stop := l.run()
+		eventually(b.T, "the house online", func() bool { return br.Status().Local.State == stateOnline })
+		board := b.board()
+		for i := range 100 {
+			board.publish("iot/a", fmt.Sprint(i))
+			time.Sleep(time.Second)
+		}
+		ts := b.thingSpeak()
+		time.Sleep(2 * time.Minute)
+		if n := len(ts.Feed(1001)); n > 2 {
+			b.Errorf("%d rows went up while the clock was wrong, want at most the live ones: %v", n, ts.Feed(1001))
+		}
+		right = true
+		time.Sleep(5 * time.Minute)
+		stop()
+		if n := len(ts.Feed(1001)); n < 6 {
+			b.Errorf("%d rows after the clock became right: %v", n, ts.Feed(1001))
+		}
+	})
+}
