@@ -12,7 +12,10 @@ import (
 
 	"cloudbridge/bridge"
 	"cloudbridge/cmd/cloudbridge/internal/config"
+	"cloudbridge/cmd/cloudbridge/internal/control"
 	"cloudbridge/cmd/cloudbridge/internal/web"
+	"cloudbridge/internal/queue"
+	"cloudbridge/internal/clock"
 )
 
 // stopTime is how long a stop may take: the bridge keeps to five seconds by itself, and a second more is for the rest.
@@ -41,13 +44,10 @@ func (r *runCommand) Run(c *console) error {
 	for _, w := range f.Warnings {
 		log.Warn(w.String())
 	}
-	release, err := alone(f.Bridge.Queue.Dir)
-	if err != nil {
-		return err
-	}
-	defer release()
+	f.Bridge.Control = func(b *bridge.Bridge) (stop func()) { return serveControl(f.Bridge.Queue.Dir, b, log) }
 	f.Bridge.Version = versionLine()
 	identify(&f.Bridge, log)
+	f.Bridge.Clock = clock.New()
 	b, err := bridge.New(f.Bridge, log)
 	if err != nil {
 		return &failure{code: exitConfig, err: err}
@@ -56,8 +56,29 @@ func (r *runCommand) Run(c *console) error {
 	return carry(c.signal, log, func(ctx context.Context) error {
 		stop := serveStatus(ctx, f.Web, b.Status, log)
 		defer stop()
-		return b.Run(ctx)
+		return alone(f.Bridge.Queue.Dir, b.Run(ctx))
 	})
+}
+
+// alone explains why a second bridge cannot use the queue folder of another. Both would have the same client id, so that
+// each throws the other off the local broker without end, and each would spend the account's whole budget: together they
+// would get it banned.
+func alone(dir string, err error) error {
+	if !errors.Is(err, queue.ErrLocked) {
+		return err
+	}
+	return fail(fmt.Errorf("another cloudbridge is running with the queue folder %s", dir),
+		"stop that one first; for two bridges on one computer give each its own config with another [queue] dir and [bridge] name")
+}
+
+// serveControl lets the commands of this computer talk to the bridge. One that cannot be talked to carries all the same.
+func serveControl(dir string, b *bridge.Bridge, log *slog.Logger) (stop func()) {
+	stop, err := control.Serve(dir, b, log)
+	if err != nil {
+		log.Warn("commands cannot talk to this bridge: " + err.Error())
+		return func() {}
+	}
+	return stop
 }
 
 // identify gives the bridge the client id that it keeps, so that the local broker knows it again after a restart and has kept
