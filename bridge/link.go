@@ -122,7 +122,9 @@ func (l *link) run(ctx context.Context) {
 			return
 		}
 		s, err := l.attempt(ctx)
-		if err == nil {
+		if err != nil {
+			l.brief = 0 // A line that is away is no clash.
+		} else {
 			began := time.Now()
 			err = l.hold(ctx, s)
 			if ctx.Err() != nil {

@@ -178,14 +178,14 @@ func (l *rowsLane) send(ctx context.Context, s *session, row *mappings.Point) pl
 			l.pacer.take(time.Now(), 1)
 		}
 		l.c.left(row, &ds[i])
-		var fate platforms.Outcome
+		var what platforms.Outcome
 		if ds[i].Request != nil {
-			fate = l.overHTTP(ctx, row, &ds[i])
+			what = l.overHTTP(ctx, row, &ds[i])
 		} else {
-			fate = l.overMQTT(ctx, s, row, &ds[i])
+			what = l.overMQTT(ctx, s, row, &ds[i])
 		}
-		if fate != platforms.Confirmed {
-			return fate
+		if what != platforms.Confirmed {
+			return what
 		}
 	}
 	return platforms.Confirmed

@@ -74,7 +74,9 @@ type Session struct {
 	unwritten []unwritten // QoS 0, in order
 	requests  map[uint16]chan<- packets.ControlPacket
 	pings     []ping // sent and not answered, in order
-	cause     error  // why the session ends, once it does
+	// answered is when the last PINGRESP came, or the session began.
+	answered time.Time
+	cause    error // why the session ends, once it does
 
 	ending   chan struct{} // closed when cause is set
 	finished sync.Once
@@ -99,7 +101,8 @@ type unwritten struct {
 
 func newSession(o Options) *Session {
 	return &Session{
-		o: o, ids: o.PacketIDs,
+		answered: time.Now(),
+		o:        o, ids: o.PacketIDs,
 		handed:   map[uint16]struct{}{},
 		pending:  map[uint16]pending{},
 		requests: map[uint16]chan<- packets.ControlPacket{},

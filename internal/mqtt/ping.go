@@ -13,6 +13,7 @@ import (
 // ping is a PINGREQ without its PINGRESP; answered is nil where only the keepalive asks.
 type ping struct {
 	end      int64 // what will have gone out when the PINGREQ has
+	asked    time.Time
 	answered chan struct{}
 }
 
@@ -44,7 +45,7 @@ func (s *Session) sendPing(answered chan struct{}) (end int64, err error) {
 		return 0, s.cause
 	}
 	if end, err = s.conn.Control(0xC0, 0); err == nil {
-		s.pings = append(s.pings, ping{end, answered})
+		s.pings = append(s.pings, ping{end, time.Now(), answered})
 	}
 	return end, err
 }
@@ -54,9 +55,10 @@ type pinger struct{ s *Session }
 
 var _ paho.Pinger = pinger{}
 
-// Run asks the broker for a sign of life when nothing has come in, or gone out, for half a keepalive, and gives up
-// when nothing has come in for five quarters of one. That is well inside the one and a half after which a broker gives
-// up on us, and leaves it three quarters to answer.
+// Run asks the broker for a sign of life when nothing has come in, or gone out, or been answered, for half a keepalive,
+// and gives up when nothing has come in for five quarters of one. That is well inside the one and a half after which a
+// broker gives up on us, and leaves it three quarters to answer. Messages that come in do not show that what we write
+// gets there: so it gives up too when a question that has gone out is not answered for nine tenths of a keepalive.
 func (p pinger) Run(ctx context.Context, _ net.Conn, _ uint16) error {
 	half := p.s.caps.KeepAlive / 2
 	timer := time.NewTimer(half)
@@ -82,10 +84,11 @@ func (p pinger) look(half time.Duration) (next time.Duration, err error) {
 	// The answer to the last PINGREQ came a little after it; that must not cost a second look each time.
 	soon, giveUp := half*7/8, half*5/2
 	s.mu.Lock()
-	open, end := len(s.pings) > 0, int64(0)
+	open, end, asked := len(s.pings) > 0, int64(0), time.Duration(0)
 	if open {
-		end = s.pings[0].end
+		end, asked = s.pings[0].end, time.Since(s.pings[0].asked)
 	}
+	answered := time.Since(s.answered)
 	s.mu.Unlock()
 	// While a long upload makes progress the PINGREQ waits behind it, and the broker cannot have answered.
 	uploading := open && s.conn.Written() < end && out < half
@@ -94,16 +97,22 @@ func (p pinger) look(half time.Duration) (next time.Duration, err error) {
 		s.fail(err)
 		return 0, err
 	}
-	if !open && in >= soon || out >= soon && (!open || in < soon) {
+	deaf := half * 9 / 5
+	if open && asked >= deaf && s.conn.Written() >= end {
+		err := fmt.Errorf("%w: it sends, and has not answered for %v", ErrSilent, asked.Round(time.Millisecond))
+		s.fail(err)
+		return 0, err
+	}
+	if !open && (in >= soon || answered >= soon) || out >= soon && (!open || in < soon) {
 		if _, err := s.sendPing(nil); err != nil {
 			return 0, err // The session ends for another reason, which is known.
 		}
 		return half, nil
 	}
 	if open {
-		return min(half, giveUp-in), nil
+		return min(half, giveUp-in, max(deaf-asked, half/8)), nil
 	}
-	return half - max(in, out), nil
+	return half - max(in, out, answered), nil
 }
 
 // PingResp counts the answers: they come in the order of the questions.
@@ -114,6 +123,7 @@ func (p pinger) PingResp() {
 	if len(s.pings) == 0 {
 		return
 	}
+	s.answered = time.Now()
 	if answered := s.pings[0].answered; answered != nil {
 		close(answered)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Publish sends m, after waiting for room in the window. An error means that nothing was sent and done will not be
@@ -124,6 +125,7 @@ func (s *Session) wrote(total int64) {
 // alone: some brokers confirm twice.
 func (s *Session) settle(id uint16, qos byte, err error) {
 	s.mu.Lock()
+	s.answered = time.Now() // It heard what we wrote.
 	p, ok := s.pending[id]
 	if !ok || p.qos != qos {
 		s.mu.Unlock()
