@@ -228,7 +228,7 @@ func OpenRejected(cfg *Config) (*RejectedFile, error) {
 func (f *RejectedFile) Close() error { return f.unlock() }
 
 // Rejected lists what a cloud refused for good, oldest first.
-func (f *RejectedFile) Rejected(cloud string) []Rejected { return f.lists.list(cloud) }
+func (f *RejectedFile) Rejected(cloud string) ([]Rejected, error) { return f.lists.list(cloud), nil }
 
 // Retry has the next start send refused points again. No ids are all of them.
 func (f *RejectedFile) Retry(cloud string, ids []uint64) (h Handled, err error) {

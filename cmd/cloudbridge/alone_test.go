@@ -34,14 +34,22 @@ func TestRunAlone(t *testing.T) {
 	third.stop(t, syscall.SIGTERM)
 }
 
-func TestAloneWithoutDisk(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
+// TestRunWithoutDisk carries from memory alone where the queue folder cannot be made.
+func TestRunWithoutDisk(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	release, err := alone(filepath.Join(file, "queue"))
-	if err != nil {
-		t.Fatalf("a folder that cannot be written keeps the bridge from running: %v", err)
+	path := filepath.Join(dir, "cloudbridge.toml")
+	text := fmt.Sprintf("[local]\nurl = \"mqtt://%s\"\nclient_id = \"lab1-1\"\n[web]\nlisten = \"off\"\n[queue]\ndir = %q\n[cloud.c]\nplatform = \"mqtt\"\n"+
+		"url = \"mqtt://%s\"\n[[uplink]]\nlocal = \"a\"\ncloud = \"c\"\n", mqtttest.FreeAddr(t), filepath.Join(file, "queue"), mqtttest.FreeAddr(t))
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	release()
+	r := start(t, "run", "-c", path)
+	r.waitFor(t, &r.err, `what waits is in memory alone`)
+	if code := r.stop(t, syscall.SIGTERM); code != exitOK {
+		t.Errorf("ended with %d", code)
+	}
 }

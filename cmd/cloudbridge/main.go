@@ -31,12 +31,13 @@ Start with "cloudbridge demo": it needs no network, no account and no config.`
 
 // commandLine is everything that can be typed.
 type commandLine struct {
-	Run     runCommand     `cmd:"" help:"Carry readings up and commands down, until Ctrl-C."`
-	Check   checkCommand   `cmd:"" help:"Read the config, say everything that is wrong with it, and what it would carry."`
-	Explain explainCommand `cmd:"" help:"Say what would become of one message, rule by rule. Nothing is sent."`
-	Demo    demoCommand    `cmd:"" help:"Watch a pretend classroom, its bridge and three pretend clouds. Needs no network and no account."`
-	Emulate emulateCommand `cmd:"" help:"Start a pretend cloud on this computer, with the real one's rules and limits."`
-	Version versionCommand `cmd:"" help:"Say which cloudbridge this is."`
+	Run      runCommand      `cmd:"" help:"Carry readings up and commands down, until Ctrl-C."`
+	Check    checkCommand    `cmd:"" help:"Read the config, say everything that is wrong with it, and what it would carry."`
+	Explain  explainCommand  `cmd:"" help:"Say what would become of one message, rule by rule. Nothing is sent."`
+	Demo     demoCommand     `cmd:"" help:"Watch a pretend classroom, its bridge and three pretend clouds. Needs no network and no account."`
+	Emulate  emulateCommand  `cmd:"" help:"Start a pretend cloud on this computer, with the real one's rules and limits."`
+	Rejected rejectedCommand `cmd:"" help:"List what a cloud refused for good; send it again, or drop it."`
+	Version  versionCommand  `cmd:"" help:"Say which cloudbridge this is."`
 
 	ShowVersion kong.VersionFlag `name:"version" help:"Say which cloudbridge this is."`
 }

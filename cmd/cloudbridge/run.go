@@ -14,8 +14,8 @@ import (
 	"cloudbridge/cmd/cloudbridge/internal/config"
 	"cloudbridge/cmd/cloudbridge/internal/control"
 	"cloudbridge/cmd/cloudbridge/internal/web"
-	"cloudbridge/internal/queue"
 	"cloudbridge/internal/clock"
+	"cloudbridge/internal/queue"
 )
 
 // stopTime is how long a stop may take: the bridge keeps to five seconds by itself, and a second more is for the rest.
