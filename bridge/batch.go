@@ -46,8 +46,8 @@ func (l *budgetLane) overdue(now time.Time) uint64 {
 	if st.Records < 2 || l.settler.base >= st.Last {
 		return 0
 	}
-	recs, err := l.queue.Peek(context.Background(), l.settler.base, 1)
-	if err != nil || len(recs) == 0 {
+	recs := peekNow(l.queue, l.settler.base, 1)
+	if len(recs) == 0 {
 		return 0
 	}
 	if p, err := mappings.ReadPoint(recs[0].Data); err != nil || now.Sub(p.Arrived) < l.c.b.scaled(overdueTime) {
@@ -112,14 +112,7 @@ func (l *budgetLane) sendBatch(ctx context.Context, now time.Time) (slot time.Ti
 // gather takes the oldest backlog points of one address. mu is held.
 func (l *budgetLane) gather(most int) (points []mappings.Point, seqs []uint64) {
 	after := l.settler.base
-	if st := l.queue.Stats(); st.Records == 0 || after >= st.Last {
-		return nil, nil
-	}
-	recs, err := l.queue.Peek(context.Background(), after, batchPeek)
-	if err != nil {
-		return nil, nil
-	}
-	for _, rec := range recs {
+	for _, rec := range peekNow(l.queue, after, batchPeek) {
 		if rec.Seq > l.backed || len(points) == most {
 			break
 		}

@@ -73,22 +73,6 @@ func newBudgetLane(c *cloud, name string) *budgetLane {
 	return l
 }
 
-// recall takes up the newest values that an earlier run could not send.
-func (l *budgetLane) recall() {
-	if !l.c.b.stored() {
-		return
-	}
-	points, err := readSnapshot(l.c.folder(l.name))
-	if err != nil {
-		l.c.b.log.Warn(fmt.Sprintf("%s: %s", l.c.name, err))
-	}
-	now := time.Now()
-	for _, p := range points {
-		l.latest.put(p, now)
-		l.kept = true
-	}
-}
-
 func (l *budgetLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) {
 	l.c.warnings(p)
 	defer poke(l.wake)
@@ -219,53 +203,6 @@ func (l *budgetLane) tend(now time.Time) (at time.Time) {
 	return at
 }
 
-// snapshot brings the newest values to disk when they have waited for two of their turns, for their readings are
-// acknowledged, and takes the file away when nothing waits any more. It returns when it is needed next. mu is held.
-func (l *budgetLane) snapshot(now time.Time) (at time.Time) {
-	if !l.c.b.stored() {
-		return at
-	}
-	since, waits := l.latest.oldest()
-	share := l.pacer.perAddress(max(l.c.acct.sharing(l, l.latest.active(now)), 1))
-	late := lateFlush(share)
-	switch {
-	case !waits && len(l.trials) == 0 && l.kept:
-		l.kept = false
-		l.write(nil)
-		return at
-	case !waits || !l.unsaved:
-		return at
-	}
-	// The cloud keeps up while each address gets its turn in time; when it does not, one file in a minute will do.
-	at = since.Add(late)
-	if next := l.saved.Add(time.Minute); l.kept && next.After(at) {
-		at = next
-	}
-	if at.After(now) {
-		return at
-	}
-	l.unsaved, l.kept, l.saved = false, true, now
-	l.write(l.unsent())
-	return time.Time{}
-}
-
-// unsent are the newest values that the cloud has not confirmed. mu is held.
-func (l *budgetLane) unsent() []mappings.Point {
-	points := l.latest.points()
-	for _, t := range l.trials {
-		if t.seq == 0 {
-			points = append(points, t.point)
-		}
-	}
-	return points
-}
-
-func (l *budgetLane) write(points []mappings.Point) {
-	if err := writeSnapshot(l.c.folder(l.name), points); err != nil && l.c.last.first("snapshot") {
-		l.c.b.log.Warn(fmt.Sprintf("%s: write the newest values to disk: %s: they are in memory alone", l.c.name, err))
-	}
-}
-
 // save keeps the queue and the newest values.
 func (l *budgetLane) save() (saved, lost int) {
 	saved, lost = put(l.queue)
@@ -305,12 +242,8 @@ func (l *budgetLane) pick(now time.Time) (p mappings.Point, seq uint64, next tim
 // pickQueued takes the next record that is neither settled nor on its way. mu is held.
 func (l *budgetLane) pickQueued(now time.Time) (p mappings.Point, seq uint64, ok bool) {
 	for {
-		if st := l.queue.Stats(); st.Records == 0 || l.after >= st.Last {
-			return p, 0, false
-		}
-		// There is a record past after, so Peek does not wait.
-		recs, err := l.queue.Peek(context.Background(), l.after, 1)
-		if err != nil || len(recs) == 0 {
+		recs := peekNow(l.queue, l.after, 1)
+		if len(recs) == 0 {
 			return p, 0, false
 		}
 		seq = recs[0].Seq
@@ -321,7 +254,7 @@ func (l *budgetLane) pickQueued(now time.Time) (p mappings.Point, seq uint64, ok
 		if l.settler.settled(seq) || l.trying(seq) {
 			continue
 		}
-		p, err = mappings.ReadPoint(recs[0].Data)
+		p, err := mappings.ReadPoint(recs[0].Data)
 		if seq <= l.inherited {
 			p.Rule, p.Also = -1, nil // The rules may have changed since.
 		}
@@ -537,7 +470,8 @@ func (l *budgetLane) secure() bool   { return secure(l.queue, &l.debts) }
 func (l *budgetLane) held() int      { return l.debts.count() }
 
 func (l *budgetLane) status(now time.Time) LaneStatus {
-	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: l.queue.Stats().Bytes}
+	qs := l.queue.Stats()
+	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: qs.Bytes, MemoryOnly: qs.MemoryOnly, Why: qs.Why}
 	if at := l.pacer.next(now, 1); at.After(now) {
 		st.NextSlot = at
 	}

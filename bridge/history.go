@@ -116,12 +116,12 @@ func (l *rowsLane) back(row *mappings.Point) {
 	l.keep(row)
 }
 
-// past reads the oldest rows of the history, up to n, with their right time. Those that can have none are refused.
-func (l *rowsLane) oldest(ctx context.Context, n int) (rows []mappings.Point, seqs []uint64) {
+// oldest reads the oldest rows of the history, up to n, with their right time. Those that can have none are refused.
+func (l *rowsLane) oldest(n int) (rows []mappings.Point, seqs []uint64) {
 	after := l.settled
 	for len(rows) < n {
-		recs, err := l.peek(ctx, after, n-len(rows))
-		if err != nil || len(recs) == 0 {
+		recs := peekNow(l.history, after, n-len(rows))
+		if len(recs) == 0 {
 			break
 		}
 		for _, rec := range recs {
@@ -147,14 +147,6 @@ func (l *rowsLane) oldest(ctx context.Context, n int) (rows []mappings.Point, se
 	return rows, seqs
 }
 
-// peek looks at what there is, and does not wait for more.
-func (l *rowsLane) peek(ctx context.Context, after uint64, n int) ([]queue.Record, error) {
-	if st := l.history.Stats(); st.Records == 0 || after >= st.Last {
-		return nil, nil
-	}
-	return l.history.Peek(ctx, after, n)
-}
-
 func (l *rowsLane) commit(seq uint64) {
 	l.settled = seq
 	// A cursor that cannot be written means doubles after a crash, never loss.
@@ -163,7 +155,7 @@ func (l *rowsLane) commit(seq uint64) {
 
 // sendPast sends the oldest row of the history by itself.
 func (l *rowsLane) sendPast(ctx context.Context, s *session) {
-	rows, seqs := l.oldest(ctx, 1)
+	rows, seqs := l.oldest(1)
 	if len(rows) == 1 && l.send(ctx, s, &rows[0]) != platforms.Retry {
 		l.commit(seqs[0])
 	}
@@ -177,7 +169,7 @@ func (l *rowsLane) sendBulk(ctx context.Context, live *mappings.Point) {
 	if rides {
 		n--
 	}
-	rows, seqs := l.oldest(ctx, n)
+	rows, seqs := l.oldest(n)
 	if len(rows) == 0 {
 		if live != nil {
 			l.back(live)
@@ -281,8 +273,8 @@ func (l *rowsLane) progress(waiting int, now time.Time) {
 
 // span is the time from the oldest row of the history until now.
 func (l *rowsLane) span() time.Duration {
-	recs, err := l.peek(context.Background(), l.settled, 1)
-	if err != nil || len(recs) == 0 {
+	recs := peekNow(l.history, l.settled, 1)
+	if len(recs) == 0 {
 		return 0
 	}
 	row, _, err := unstamp(recs[0])

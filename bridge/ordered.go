@@ -460,7 +460,7 @@ func (o *orderedLane) held() int { return o.debts.count() }
 
 func (o *orderedLane) status(now time.Time) LaneStatus {
 	st := o.queue.Stats()
-	return LaneStatus{Name: o.name, Waiting: st.Records, Bytes: st.Bytes}
+	return LaneStatus{Name: o.name, Waiting: st.Records, Bytes: st.Bytes, MemoryOnly: st.MemoryOnly, Why: st.Why}
 }
 
 // secure flushes a queue, and says whether that freed anybody.

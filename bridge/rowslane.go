@@ -307,7 +307,8 @@ func (l *rowsLane) secure() bool   { return false }
 func (l *rowsLane) held() int      { return 0 }
 
 func (l *rowsLane) status(now time.Time) LaneStatus {
-	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: l.history.Stats().Bytes}
+	qs := l.history.Stats()
+	st := LaneStatus{Name: l.name, Waiting: l.waiting(), Bytes: qs.Bytes, MemoryOnly: qs.MemoryOnly, Why: qs.Why}
 	if at := l.pacer.next(now, 1); at.After(now) {
 		st.NextSlot = at
 	}

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"cloudbridge/mappings"
 )
@@ -76,4 +78,67 @@ func readSnapshot(dir string) (points []mappings.Point, err error) {
 		points = append(points, p)
 	}
 	return points, nil
+}
+
+// recall takes up the newest values that an earlier run could not send.
+func (l *budgetLane) recall() {
+	if !l.c.b.stored() {
+		return
+	}
+	points, err := readSnapshot(l.c.folder(l.name))
+	if err != nil {
+		l.c.b.log.Warn(fmt.Sprintf("%s: %s", l.c.name, err))
+	}
+	now := time.Now()
+	for _, p := range points {
+		l.latest.put(p, now)
+		l.kept = true
+	}
+}
+
+// snapshot brings the newest values to disk when they have waited for two of their turns, for their readings are
+// acknowledged, and takes the file away when nothing waits any more. It returns when it is needed next. mu is held.
+func (l *budgetLane) snapshot(now time.Time) (at time.Time) {
+	if !l.c.b.stored() {
+		return at
+	}
+	since, waits := l.latest.oldest()
+	share := l.pacer.perAddress(max(l.c.acct.sharing(l, l.latest.active(now)), 1))
+	late := lateFlush(share)
+	switch {
+	case !waits && len(l.trials) == 0 && l.kept:
+		l.kept = false
+		l.write(nil)
+		return at
+	case !waits || !l.unsaved:
+		return at
+	}
+	// The cloud keeps up while each address gets its turn in time; when it does not, one file in a minute will do.
+	at = since.Add(late)
+	if next := l.saved.Add(time.Minute); l.kept && next.After(at) {
+		at = next
+	}
+	if at.After(now) {
+		return at
+	}
+	l.unsaved, l.kept, l.saved = false, true, now
+	l.write(l.unsent())
+	return time.Time{}
+}
+
+// unsent are the newest values that the cloud has not confirmed. mu is held.
+func (l *budgetLane) unsent() []mappings.Point {
+	points := l.latest.points()
+	for _, t := range l.trials {
+		if t.seq == 0 {
+			points = append(points, t.point)
+		}
+	}
+	return points
+}
+
+func (l *budgetLane) write(points []mappings.Point) {
+	if err := writeSnapshot(l.c.folder(l.name), points); err != nil && l.c.last.first("snapshot") {
+		l.c.b.log.Warn(fmt.Sprintf("%s: write the newest values to disk: %s: they are in memory alone", l.c.name, err))
+	}
 }

@@ -63,6 +63,9 @@ type LaneStatus struct {
 	Name    string `json:"name"`
 	Waiting int    `json:"waiting"`
 	Bytes   int64  `json:"bytes"`
+	// MemoryOnly says that the disk cannot be written, and Why what is wrong with it.
+	MemoryOnly bool   `json:"memory_only,omitempty"`
+	Why        string `json:"why,omitempty"`
 	// NextSlot is when the platform's limit allows the next delivery.
 	NextSlot time.Time `json:"next_slot,omitzero"`
 }

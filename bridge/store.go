@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -146,6 +147,24 @@ func wait(n int) string {
 		return "1 reading waits"
 	}
 	return fmt.Sprintf("%d readings wait", n)
+}
+
+// peekTime bounds a look at records that are known to be there: one that proves damaged is passed over, and the next may
+// be long in coming.
+const peekTime = 100 * time.Millisecond
+
+// peekNow looks at what a queue has past a record, and does not wait for more.
+func peekNow(q queue.Interface, after uint64, n int) []queue.Record {
+	if st := q.Stats(); st.Records == 0 || after >= st.Last {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), peekTime)
+	defer cancel()
+	recs, err := q.Peek(ctx, after, n)
+	if err != nil {
+		return nil
+	}
+	return recs
 }
 
 // put flushes and closes a queue at a stop.

@@ -82,8 +82,8 @@ func (o *orderedLane) aftermath(s *session) {
 
 // condemn gives up the record that closes the link, and rests its topic.
 func (o *orderedLane) condemn(seq uint64) {
-	recs, err := o.queue.Peek(context.Background(), seq-1, 1)
-	if err != nil || len(recs) == 0 || recs[0].Seq != seq {
+	recs := peekNow(o.queue, seq-1, 1)
+	if len(recs) == 0 || recs[0].Seq != seq {
 		return
 	}
 	p, err := mappings.ReadPoint(recs[0].Data)
