@@ -113,3 +113,11 @@ func unexplained(err error) bool {
 	}
 	return errors.Is(err, mqtt.ErrHungUp) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
+
+// nobodyThere says whether an attempt surely reached no broker, so that it was no login. Of one that was cut short nobody
+// knows.
+func nobodyThere(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENETUNREACH) ||
+		errors.Is(err, syscall.EHOSTUNREACH)
+}

@@ -134,6 +134,26 @@ func TestWrongKeyPacesLogins(t *testing.T) {
 	})
 }
 
+// TestReturnIsFound lets a public cloud be unreachable for an hour: attempts that reach nobody are no logins, and its
+// return is found within the pace of a public address.
+func TestReturnIsFound(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		l := b.lab().cloud("home", adafruitio.Kind, func(c any) {
+			a := c.(*adafruitio.Cloud)
+			a.URL, a.Username, a.Key = "mqtt://aio:1883", "learner", aioKey
+		})
+		l.up("iot/{device}/temp", "home", feed("{device}"))
+		br, stop := l.run()
+		time.Sleep(time.Hour)
+		b.adafruit(nil)
+		time.Sleep(31 * time.Second)
+		if s := br.Status().Clouds[0]; s.State != stateOnline {
+			b.Errorf("31 s after its return the cloud is %s: %s, next attempt %v", s.State, s.Why, s.Next.Sub(s.Since))
+		}
+		stop()
+	})
+}
+
 // TestThrottleIsObeyed has somebody else spend the account's points: the bridge waits as it is told and loses nothing.
 func TestThrottleIsObeyed(t *testing.T) {
 	inBubble(t, func(b *bubble) {

@@ -182,7 +182,11 @@ func (l *link) attempt(ctx context.Context) (*mqtt.Session, error) {
 	dctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
 	defer cancel()
 	s, err := l.dial(dctx, o)
-	if l.logins != nil && reachedBroker(err) {
+	switch {
+	case l.logins == nil:
+	case nobodyThere(err):
+		l.logins.giveBack()
+	default:
 		l.spent()
 	}
 	if err != nil {
@@ -192,12 +196,6 @@ func (l *link) attempt(ctx context.Context) (*mqtt.Session, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// reachedBroker says whether an attempt cost a login: somebody answered it.
-func reachedBroker(err error) bool {
-	var refusal *mqtt.RefusedError
-	return err == nil || errors.As(err, &refusal) || errors.Is(err, mqtt.ErrClosedEarly)
 }
 
 var errNoAnswer = errors.New("no answer within 30 s")

@@ -222,6 +222,17 @@ func (l *logins) reserve(now time.Time) (at time.Time, ok bool) {
 	return at, true
 }
 
+// giveBack takes back the login that was reserved last: nobody was there to be logged in to.
+func (l *logins) giveBack() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.window.spends); n > 0 {
+		if l.window.spends[n-1].Cost--; l.window.spends[n-1].Cost == 0 {
+			l.window.spends = l.window.spends[:n-1]
+		}
+	}
+}
+
 // spendAll counts every login of a minute as just made.
 func (l *logins) spendAll(now time.Time) {
 	l.mu.Lock()
