@@ -95,32 +95,25 @@ func (o *orderedLane) line() (queue.Interface, chan struct{}) { return o.queue, 
 func (l *budgetLane) line() (queue.Interface, chan struct{})  { return l.queue, l.wake }
 func (l *rowsLane) line() (queue.Interface, chan struct{})    { return l.history, l.wake }
 
-// sendAgain puts refused points into their lanes anew. They are on disk before this returns, for they are on no list any
+// sendAgain puts refused points into their lanes anew, in the order in which they came. They are on disk before this returns, for they are on no list any
 // more. Their rules have no say in them now: a person asked for them, however old they are.
 func (c *cloud) sendAgain(list []refusal, h *Handled) {
 	const why = "somebody asked for it"
 	now := time.Now()
 	used := make(map[queue.Interface]chan struct{})
-	for _, r := range list {
-		p, err := r.revive(c.b)
-		if err != nil {
-			// It stays to be looked at.
-			r.record, r.retry, r.why = nil, false, r.why+"; "+err.Error()
-			c.b.refused.putBack(c.name, r)
-			h.Lost++
-			continue
-		}
-		c.count(&p, fateRetried, why)
+	for _, a := range c.reviveAll(list, h) {
+		p := &a.point
+		c.count(p, fateRetried, why)
 		h.Done++
-		c.unblock(&p)
-		name, no := c.laneOf(&p)
+		c.unblock(p)
+		name, no := c.laneOf(p)
 		if no != "" {
-			c.refuse(&p, nil, no, now)
+			c.refuse(p, nil, no, now)
 			continue
 		}
 		q, wake := c.lane(name).line()
-		if err := q.Append(r.record, nil); err != nil {
-			c.refuse(&p, nil, err.Error(), now)
+		if err := q.Append(a.record, nil); err != nil {
+			c.refuse(p, nil, err.Error(), now)
 			continue
 		}
 		used[q] = wake
@@ -130,6 +123,30 @@ func (c *cloud) sendAgain(list []refusal, h *Handled) {
 		_ = q.Flush()
 		poke(wake)
 	}
+}
+
+// revived is a refused point and its record.
+type revived struct {
+	point  mappings.Point
+	record []byte
+}
+
+// reviveAll reads the points of entries, in the order in which they came: answers, and so refusals, may overtake each
+// other. An entry that cannot be sent again goes back on its list, to be looked at.
+func (c *cloud) reviveAll(list []refusal, h *Handled) []revived {
+	all := make([]revived, 0, len(list))
+	for _, r := range list {
+		p, err := r.revive(c.b)
+		if err != nil {
+			r.record, r.retry, r.why = nil, false, r.why+"; "+err.Error()
+			c.b.refused.putBack(c.name, r)
+			h.Lost++
+			continue
+		}
+		all = append(all, revived{p, r.record})
+	}
+	slices.SortStableFunc(all, func(a, b revived) int { return a.point.Arrived.Compare(b.point.Arrived) })
+	return all
 }
 
 // unblock lets a point's topics be tried again.

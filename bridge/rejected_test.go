@@ -9,11 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"cloudbridge/internal/mqtt"
 	"cloudbridge/internal/queue"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms/adafruitio"
 	"cloudbridge/platforms/adafruitio/adafruitiotest"
+	"cloudbridge/platforms/emulator"
 	"cloudbridge/platforms/generic"
+	"cloudbridge/platforms/generic/generictest"
 	"cloudbridge/platforms/hivemqcloud"
 	"cloudbridge/platforms/thingspeak"
 )
@@ -45,6 +48,7 @@ func TestRetryWhileRunning(t *testing.T) {
 		board := b.board()
 		for i := range 5 {
 			board.publish("iot/picow/temp", fmt.Sprintf("2%d.5", i))
+			time.Sleep(5 * time.Second) // Refusals of messages that are under way together may overtake each other.
 		}
 		time.Sleep(30 * time.Second)
 		list := br.Status().Clouds[0].Rejected
@@ -108,6 +112,7 @@ func TestRetryWithoutBridge(t *testing.T) {
 		board := b.board()
 		for i := range 4 {
 			board.publish("iot/picow/temp", fmt.Sprint(i))
+			time.Sleep(5 * time.Second)
 		}
 		time.Sleep(30 * time.Second)
 		cfg := b.refusing(dir, "mqtt://aio:1883").cfg
@@ -175,6 +180,41 @@ func TestRetryUnblocks(t *testing.T) {
 		list, _ := br.Rejected("hive")
 		if len(list) != 2 || list[0].Value != "1" || list[1].Value != "2" || list[0].ID <= 2 {
 			b.Errorf("the list has %+v, want both again under new numbers", list)
+		}
+		stop()
+	})
+}
+
+// TestRetryOrder sends points again in the order in which they came, whichever was refused first.
+func TestRetryOrder(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = far.Close() })
+		l := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5"))
+		l.up("iot/#", "far", nil) // Without a queue directory: the list is in memory alone.
+		br, stop := l.run()
+		online(b.T, br)
+		phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
+		now := time.Now()
+		for i := range 6 {
+			came := now.Add(-time.Duration(i) * time.Second)
+			br.clouds["far"].refuse(&mappings.Point{
+				Rule: 0, Cloud: "far", Name: "iot/x", Time: came, Arrived: came, QoS: 1,
+				Parts: []mappings.Part{{Value: mappings.Value{Kind: mappings.Raw, Bytes: fmt.Append(nil, 5-i)}}},
+			}, nil, "no", now)
+		}
+		if h, err := br.Retry("far", nil); err != nil || h.Done != 6 {
+			b.Errorf("retry: %+v, %v", h, err)
+		}
+		got := phone.wait(6)
+		if text := spell(got); text != "iot/x=0 iot/x=1 iot/x=2 iot/x=3 iot/x=4 iot/x=5 " {
+			b.Errorf("the cloud got %s", text)
+		}
+		if n := br.Status().Rules[0].Counts.Retried; n != 6 {
+			b.Errorf("the rule counts %d sent again, want 6", n)
 		}
 		stop()
 	})
