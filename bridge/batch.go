@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"cloudbridge/mappings"
@@ -18,7 +19,7 @@ func (l *budgetLane) batchTurn(s *session) bool {
 	if !ok {
 		return false
 	}
-	if _, ok := b.History(l.name); !ok {
+	if _, ok := b.History(l.name); !ok || !l.c.b.mayStamp() {
 		return false
 	}
 	l.mu.Lock()
@@ -50,7 +51,7 @@ func (l *budgetLane) overdue(now time.Time) uint64 {
 	if len(recs) == 0 {
 		return 0
 	}
-	if p, err := mappings.ReadPoint(recs[0].Data); err != nil || now.Sub(p.Arrived) < l.c.b.scaled(overdueTime) {
+	if p, _, err := unstamp(recs[0]); err != nil || now.Sub(p.Arrived) < l.c.b.scaled(overdueTime) {
 		return 0
 	}
 	return st.Last
@@ -119,11 +120,17 @@ func (l *budgetLane) gather(most int) (points []mappings.Point, seqs []uint64) {
 		if l.settler.settled(rec.Seq) || l.trying(rec.Seq) {
 			continue
 		}
-		p, err := mappings.ReadPoint(rec.Data)
+		p, stamp, err := unstamp(rec)
+		if err == nil {
+			err = l.c.b.restamp(&p, stamp)
+		}
 		if rec.Seq <= l.inherited {
-			p.Rule, p.Also = -1, nil // The rules may have changed since.
+			l.c.adopt(&p)
 		}
 		switch {
+		case errors.Is(err, errNoClock):
+			l.c.refuse(&p, l.c.rule(&p), err.Error(), time.Now())
+			l.settle(rec.Seq)
 		case err != nil:
 			l.c.tally.add(fateDropped, "record not readable", 1)
 			l.settle(rec.Seq)

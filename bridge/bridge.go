@@ -147,6 +147,10 @@ func (b *Bridge) Run(ctx context.Context) error {
 	run, end := context.WithCancel(context.Background())
 	defer end()
 	var wg sync.WaitGroup
+	if cfg := b.cfg.Clock; cfg != nil {
+		cfg.Check(time.Now()) // Lanes ask from their first point on.
+		wg.Go(func() { b.watchClock(run) })
+	}
 	b.local.start(run, &wg)
 	wg.Go(func() { b.outbox.run(run) })
 	for _, c := range b.order {
@@ -177,7 +181,7 @@ func (b *Bridge) lock() (unlock func(), err error) {
 	if b.cfg.Queue.Dir == "" {
 		return func() {}, nil
 	}
-	release, err := queue.Lock(b.cfg.Queue.Dir)
+	release, err := lockDir(b.cfg.Queue.Dir)
 	switch {
 	case errors.Is(err, queue.ErrLocked):
 		return nil, err

@@ -39,6 +39,7 @@ type budgetLane struct {
 	// inherited is the last record of an earlier run.
 	inherited uint64
 	flusher   flusher
+	taken     takenOver
 	// on is the session whose backlog goes up to the record backed; most is how many points the next request has, where
 	// the last one was too many, and belongs to the goroutine that sends.
 	on     *session
@@ -95,12 +96,16 @@ func (l *budgetLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.T
 // keep holds a point in the way its rule says. mu is held.
 func (l *budgetLane) keep(p mappings.Point, rule *upRule, r *receipt, now time.Time) {
 	if rule != nil && rule.Keep == "all" {
-		if err := l.queue.Append(p.Append(nil), l.debts.take(r)); err != nil {
+		if err := l.queue.Append(l.c.b.stampIfWrong(&p), l.debts.take(r)); err != nil {
 			l.c.count(&p, fateDropped, err.Error())
 		}
 		l.c.overflowed(l.queue, &l.dropped)
-		if r != nil && l.c.b.cfg.Queue.Durability == always {
+		switch {
+		case !l.c.b.stored():
+		case l.c.b.cfg.Queue.Durability == always:
 			l.flusher.ask(l.queue)
+		case r == nil:
+			l.taken.within(l.c.patience(&p), l.queue, &l.flusher, l.settledTo)
 		}
 		return
 	}
@@ -221,6 +226,12 @@ func (l *budgetLane) save() (saved, lost int) {
 func (l *budgetLane) pick(now time.Time) (p mappings.Point, seq uint64, next time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// A backlog whose times nobody can tell yet waits for the clock.
+	if l.backed > l.settler.base && !l.c.b.mayStamp() {
+		share := l.pacer.perAddress(max(l.c.acct.sharing(l, l.latest.active(now)), 1))
+		p, ok, next = l.latest.pick(now, share)
+		return p, 0, next, ok
+	}
 	if l.queued {
 		if p, seq, ok = l.pickQueued(now); ok {
 			l.queued = false
@@ -254,9 +265,12 @@ func (l *budgetLane) pickQueued(now time.Time) (p mappings.Point, seq uint64, ok
 		if l.settler.settled(seq) || l.trying(seq) {
 			continue
 		}
-		p, err := mappings.ReadPoint(recs[0].Data)
+		p, stamp, err := unstamp(recs[0])
+		if err == nil && l.c.b.restamp(&p, stamp) != nil {
+			p.Time = p.Arrived
+		}
 		if seq <= l.inherited {
-			p.Rule, p.Also = -1, nil // The rules may have changed since.
+			l.c.adopt(&p)
 		}
 		if err != nil {
 			l.c.tally.add(fateDropped, "record not readable", 1)
@@ -436,6 +450,13 @@ func (l *budgetLane) settle(seq uint64) {
 		// The queue in memory cannot fail to commit.
 		_ = l.queue.Commit(l.settler.base)
 	}
+}
+
+// settledTo is the last record of the settled prefix.
+func (l *budgetLane) settledTo() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.settler.base
 }
 
 func (l *budgetLane) waiting() int {

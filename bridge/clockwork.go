@@ -26,21 +26,71 @@ func (b *Bridge) clockNow() clock.Stamp {
 	return b.cfg.Clock.Stamp(now)
 }
 
-// mayStamp looks at the clock anew and says whether history can be stamped now.
+// mayStamp says whether times of this computer can be trusted now.
 func (b *Bridge) mayStamp() bool {
 	if b.cfg.Clock == nil {
 		return true
 	}
-	if b.cfg.Clock.Check(time.Now()) {
-		ok, why := b.cfg.Clock.Right()
-		if ok {
-			b.log.Info("this computer's clock is right: " + why)
-		} else {
-			b.log.Warn("this computer's clock is not known to be right: history waits: " + why)
-		}
-	}
 	ok, _ := b.cfg.Clock.Right()
 	return ok
+}
+
+// How often the clock is looked at, while it is not known to be right and while it is.
+const (
+	clockWrong = 5 * time.Second
+	clockRight = time.Minute
+)
+
+// watchClock looks at the clock now and then, and says when its word changes.
+func (b *Bridge) watchClock(ctx context.Context) {
+	if b.cfg.Clock == nil {
+		return
+	}
+	for first := true; ; first = false {
+		changed := b.cfg.Clock.Check(time.Now())
+		ok, why := b.cfg.Clock.Right()
+		switch {
+		case ok && changed && !first:
+			b.log.Info("this computer's clock is right: " + why)
+		case !ok && (changed || first):
+			b.log.Warn("this computer's clock is not known to be right, so history waits for it: " + why)
+		}
+		every := clockRight
+		if !ok {
+			every = clockWrong
+		}
+		if changed {
+			b.wakeLanes()
+		}
+		if !sleep(ctx, every) {
+			return
+		}
+	}
+}
+
+// wakeLanes has every lane look again.
+func (b *Bridge) wakeLanes() {
+	for _, c := range b.order {
+		for _, ln := range c.all() {
+			ln.notice(platforms.Event{}, time.Now())
+		}
+	}
+}
+
+// stampIfWrong writes a point as a record, with a stamp where the clock is not known to be right.
+func (b *Bridge) stampIfWrong(p *mappings.Point) []byte {
+	if b.mayStamp() {
+		return p.Append(nil)
+	}
+	return b.stamp(p)
+}
+
+// patience is how long a point may wait in memory that is acknowledged already, or never has to be.
+func (c *cloud) patience(p *mappings.Point) time.Duration {
+	if r := c.rule(p); r != nil && r.Every > 0 {
+		return c.b.scaled(lateFlush(r.Every))
+	}
+	return c.b.scaled(heldTime)
 }
 
 var errNoClock = errors.New("no clock: this computer's clock was wrong when it came, and has been started anew since")

@@ -60,6 +60,7 @@ type cloud struct {
 	platform platforms.Platform
 	limits   platforms.Limits
 	acct     *account
+	twin     int   // how many tables of the same account stand before this one
 	link     *link // nil where all goes over HTTP
 	options  mqtt.Options
 	sources  []mappings.Source
@@ -92,6 +93,11 @@ func newCloud(b *Bridge, cfg *Cloud) (*cloud, error) {
 	c.title = cfg.Kind.Title
 	if c.title == "" {
 		c.title = cfg.Kind.Name
+	}
+	for _, other := range b.order {
+		if other.platform.Account() == cfg.Platform.Account() && other.cfg.Kind.Name == cfg.Kind.Name {
+			c.twin++
+		}
 	}
 	c.acct = b.accounts.get(cfg.Platform.Account())
 	if c.acct.logins == nil && c.limits.Public {
@@ -186,6 +192,8 @@ func (c *cloud) start(run context.Context, wg *sync.WaitGroup) {
 	c.revive()
 	if c.link != nil {
 		wg.Go(func() { c.link.run(run) })
+	} else {
+		wg.Go(func() { c.askTime(run) })
 	}
 	if c.announce != nil {
 		wg.Go(func() { c.announce.run(run) })

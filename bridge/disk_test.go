@@ -169,3 +169,95 @@ func TestRowsSurviveACrash(t *testing.T) {
 		}
 	})
 }
+
+// TestTwoTablesTwoQueues has two tables of one account, whose cloud is away over a stop: each keeps what is its own.
+func TestTwoTablesTwoQueues(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		dir := t.TempDir()
+		start := func() (*Bridge, func()) {
+			l := b.lab()
+			l.cfg.Queue.Dir = dir
+			for _, name := range []string{"one", "two"} {
+				l.cloud(name, generic.Kind, anyBroker("mqtt://far:1883", "5")).up("iot/"+name, name, nil)
+			}
+			br, stop := l.run()
+			eventually(b.T, "the house online", func() bool { return br.Status().Local.State == stateOnline })
+			return br, stop
+		}
+		_, stop := start()
+		board := b.board()
+		for i := range 20 {
+			board.publish("iot/one", fmt.Sprint(i))
+			board.publish("iot/two", fmt.Sprint(i))
+		}
+		time.Sleep(5 * time.Second)
+		stop()
+		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = far.Close() })
+		phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
+		_, stop = start()
+		time.Sleep(time.Minute)
+		count := map[string]int{}
+		for _, m := range phone.messages() {
+			count[m.Topic]++
+		}
+		if count["iot/one"] != 20 || count["iot/two"] != 20 {
+			b.Errorf("the cloud got %v, want 20 of each", count)
+		}
+		stop()
+	})
+}
+
+// TestAcknowledgedIsOnDiskInTime looks at what a crash would leave of readings that nobody holds any more: those of a
+// rule that samples, and those that came with QoS 0.
+func TestAcknowledgedIsOnDiskInTime(t *testing.T) {
+	for name, set := range map[string]func(*Uplink, *mqtt.Message){
+		"sampled": func(u *Uplink, _ *mqtt.Message) { u.Every = time.Second },
+		"QoS 0":   func(_ *Uplink, m *mqtt.Message) { m.QoS = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bubble) {
+				dir, copied := t.TempDir(), t.TempDir()
+				l := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5"))
+				l.cfg.Queue.Dir = dir
+				var m mqtt.Message
+				l.up("iot/#", "far", nil, func(u *Uplink) { set(u, &m) })
+				br, stop := l.run()
+				eventually(b.T, "the house online", func() bool { return br.Status().Local.State == stateOnline })
+				board := b.board()
+				const n = 20
+				for i := range n {
+					board.publish("iot/x", fmt.Sprint(i), func(out *mqtt.Message) {
+						if name == "QoS 0" {
+							out.QoS = 0
+						}
+					})
+					time.Sleep(time.Second)
+				}
+				time.Sleep(5 * time.Second)
+				if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+					b.Fatal(err)
+				}
+				stop()
+				far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Cleanup(func() { _ = far.Close() })
+				phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
+				l2 := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5"))
+				l2.cfg.Queue.Dir = copied
+				l2.up("other", "far", nil)
+				_, stop = l2.run()
+				time.Sleep(time.Minute)
+				stop()
+				if got := len(phone.messages()); got < n-2 {
+					b.Errorf("after a crash the cloud got %d of %d", got, n)
+				}
+			})
+		})
+	}
+}

@@ -131,7 +131,7 @@ func (l *rowsLane) oldest(n int) (rows []mappings.Point, seqs []uint64) {
 				err = l.c.b.restamp(&row, stamp)
 			}
 			if rec.Seq <= l.inherited {
-				row.Rule, row.Also = -1, nil // The rules may have changed since.
+				l.c.adopt(&row)
 			}
 			switch {
 			case err == nil:

@@ -45,9 +45,12 @@ func (o *orderedLane) keep(p *mappings.Point, rule *upRule, r *receipt) {
 // back only where nothing newer has come.
 func (o *orderedLane) read(rec queue.Record) (mappings.Point, error) {
 	if len(rec.Data) == 0 || rec.Data[0] != marker {
-		p, err := mappings.ReadPoint(rec.Data)
+		p, stamp, err := unstamp(rec)
+		if err == nil && o.c.b.restamp(&p, stamp) != nil {
+			p.Time = p.Arrived
+		}
 		if rec.Seq <= o.inherited {
-			p.Rule, p.Also = -1, nil
+			o.c.adopt(&p)
 		}
 		return p, err
 	}

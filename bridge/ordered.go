@@ -48,6 +48,7 @@ type orderedLane struct {
 	// inherited is the last record of an earlier run: its rules may be others than today's.
 	inherited uint64
 	flusher   flusher
+	taken     takenOver
 }
 
 // flight is a record that was sent and not answered.
@@ -97,11 +98,15 @@ func (o *orderedLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.
 
 // append queues a point. Its receipt is released when the record is safe.
 func (o *orderedLane) append(p *mappings.Point, r *receipt) {
-	if err := o.queue.Append(p.Append(nil), o.debts.take(r)); err != nil {
+	if err := o.queue.Append(o.c.b.stampIfWrong(p), o.debts.take(r)); err != nil {
 		o.c.count(p, fateDropped, err.Error())
 	}
-	if r != nil && o.c.b.cfg.Queue.Durability == always {
+	switch {
+	case !o.c.b.stored():
+	case o.c.b.cfg.Queue.Durability == always:
 		o.flusher.ask(o.queue)
+	case r == nil:
+		o.taken.within(o.c.patience(p), o.queue, &o.flusher, o.settledTo)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -284,7 +289,11 @@ func (o *orderedLane) send(ctx context.Context, s *session, rec queue.Record) er
 		o.settle(rec.Seq)
 		return nil
 	}
-	p.Late = o.backlog(rec.Seq)
+	if o.c.b.mayStamp() {
+		p.Late = o.backlog(rec.Seq)
+	} else {
+		p.Time = p.Arrived // A wrong clock tells no time.
+	}
 	ds, err := o.c.platform.Encode([]mappings.Point{p})
 	if err != nil {
 		o.giveUp(rec.Seq, &p, err.Error())
@@ -441,8 +450,20 @@ func (o *orderedLane) giveUp(seq uint64, p *mappings.Point, why string) {
 // notice is for platforms that tell about topics by message; plain MQTT answers in its own packets.
 func (o *orderedLane) notice(platforms.Event, time.Time) {}
 
+// settledTo is the last record of the settled prefix.
+func (o *orderedLane) settledTo() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.settler.base
+}
+
 // save keeps the queue, and the newest values that it has only markers for.
 func (o *orderedLane) save() (saved, lost int) {
+	for _, p := range o.newest.sent {
+		if _, newer := o.newest.points[p.Name]; !newer {
+			o.newest.points[p.Name] = p
+		}
+	}
 	for _, p := range o.newest.points {
 		o.append(&p, nil)
 	}

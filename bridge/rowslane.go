@@ -249,13 +249,9 @@ func (l *rowsLane) verdict(row *mappings.Point, v platforms.Verdict) platforms.O
 	return v.Outcome
 }
 
-// flushAt is when the history must be on disk; zero while it is. mu is held.
-func (l *rowsLane) flushAt() time.Time {
-	if l.unsafe.IsZero() {
-		return time.Time{}
-	}
-	return l.unsafe.Add(lateFlush(l.pacer.interval()))
-}
+// flushAt is when the history must be on disk; zero while it is. A row has waited for two intervals when it becomes
+// history, its own and its slot's, so that is at once. mu is held.
+func (l *rowsLane) flushAt() time.Time { return l.unsafe }
 
 func (l *rowsLane) flush() {
 	l.mu.Lock()
@@ -275,6 +271,7 @@ func (l *rowsLane) save() (saved, lost int) {
 }
 
 func (l *rowsLane) notice(ev platforms.Event, now time.Time) {
+	poke(l.wake)
 	if ev.Kind == platforms.Throttled {
 		l.pacer.pause(now.Add(ev.For), ev.Why)
 	}

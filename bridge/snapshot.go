@@ -74,7 +74,6 @@ func readSnapshot(dir string) (points []mappings.Point, err error) {
 		if err != nil {
 			return points, errSnapshot
 		}
-		p.Rule, p.Also = -1, nil // The rules may have changed since.
 		points = append(points, p)
 	}
 	return points, nil
@@ -91,6 +90,7 @@ func (l *budgetLane) recall() {
 	}
 	now := time.Now()
 	for _, p := range points {
+		l.c.adopt(&p)
 		l.latest.put(p, now)
 		l.kept = true
 	}

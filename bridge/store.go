@@ -28,6 +28,10 @@ const always = "always"
 // folder is where a lane keeps what waits. It is named by platform, account and lane: renaming a cloud keeps it, and
 // another account never inherits it.
 func (c *cloud) folder(lane string) string {
+	if c.twin > 0 {
+		// Two tables of one account have two queues.
+		lane = fmt.Sprintf("%s, table %d", lane, c.twin+1)
+	}
 	return filepath.Join(c.b.cfg.Queue.Dir, queue.FolderName(c.cfg.Kind.Name, c.platform.Account(), lane))
 }
 
@@ -210,3 +214,37 @@ func (f *flusher) run(q queue.Interface) {
 
 // lateFlush is when what is acknowledged already must be on disk: after two of its intervals, and a minute at most.
 func lateFlush(interval time.Duration) time.Duration { return min(2*interval, time.Minute) }
+
+// takenOver brings to disk what was acknowledged when it came in, or never had to be, if the cloud has not taken it by
+// then. It has a timer only while something waits.
+type takenOver struct{ armed atomic.Bool }
+
+// within says that what a queue holds now must be settled or on disk after a while; settled is asked for the last record
+// that is.
+func (t *takenOver) within(d time.Duration, q queue.Interface, f *flusher, settled func() uint64) {
+	if !t.armed.CompareAndSwap(false, true) {
+		return
+	}
+	last := q.Stats().Last
+	time.AfterFunc(d, func() {
+		t.armed.Store(false)
+		if settled() < last {
+			f.ask(q)
+			return
+		}
+		if q.Stats().Last > last {
+			t.within(d, q, f, settled)
+		}
+	})
+}
+
+// adopt finds the rule of today for a point of an earlier run: its numbers are those of another configuration, perhaps.
+func (c *cloud) adopt(p *mappings.Point) {
+	p.Rule, p.Also = -1, nil
+	for i, r := range c.b.ups {
+		if _, ok := r.Local.Match(p.Local, nil); ok && r.Cloud.Could(c.name) {
+			p.Rule = i
+			return
+		}
+	}
+}
