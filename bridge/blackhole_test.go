@@ -281,6 +281,7 @@ func BenchmarkBesideABlackHole(b *testing.B) {
 			b.ReportMetric(median(p.alone), "alone-msg/s")
 			b.ReportMetric(median(p.beside), "beside-msg/s")
 			b.ReportMetric(100*(1-median(p.share)), "%-fall")
+			b.Logf("beside a black hole, as a share of alone: %.2f", slices.Sorted(slices.Values(p.share)))
 		})
 	}
 }
