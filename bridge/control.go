@@ -221,6 +221,20 @@ func (b *Bridge) saveRejected() error {
 	return b.refused.save(b.cfg.Queue.Dir, b.cfg.Clouds)
 }
 
+// lockTime is how long a lock is waited for: a command that looks at the lists has it for a moment only.
+const lockTime = time.Second
+
+// lockDir takes the lock on a queue directory, which a command may have just now. A bridge that has it keeps it.
+func lockDir(dir string) (unlock func() error, err error) {
+	for deadline := time.Now().Add(lockTime); ; {
+		unlock, err = queue.Lock(dir)
+		if !errors.Is(err, queue.ErrLocked) || !time.Now().Before(deadline) {
+			return unlock, err
+		}
+		sleep(context.Background(), 20*time.Millisecond)
+	}
+}
+
 // RejectedFile is the lists of refused points while no bridge runs. It holds the lock on the queue directory.
 type RejectedFile struct {
 	cfg    *Config
@@ -232,7 +246,7 @@ type RejectedFile struct {
 
 // OpenRejected locks the queue directory and reads its lists. The error is queue.ErrLocked where a bridge runs.
 func OpenRejected(cfg *Config) (*RejectedFile, error) {
-	unlock, err := queue.Lock(cfg.Queue.Dir)
+	unlock, err := lockDir(cfg.Queue.Dir)
 	if err != nil {
 		return nil, err
 	}

@@ -152,6 +152,25 @@ func TestRetryWithoutBridge(t *testing.T) {
 	})
 }
 
+// TestStartBesideCommand starts a bridge while a command has the lock for a moment.
+func TestStartBesideCommand(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		b.adafruit(nil)
+		l := b.refusing(t.TempDir(), "mqtt://aio:1883")
+		f, err := OpenRejected(&l.cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		br, stop := l.run()
+		time.Sleep(lockTime / 2)
+		if err := f.Close(); err != nil {
+			b.Error(err)
+		}
+		online(b.T, br)
+		stop()
+	})
+}
+
 // TestRetryUnblocks sends a reading again to a topic that rests because this account may not use it: the cloud is asked
 // anew, and its answer counts.
 func TestRetryUnblocks(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"flag"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -44,7 +45,7 @@ func TestScripts(t *testing.T) {
 			return os.MkdirAll(e.WorkDir+"/state", 0o700)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"fill": fill, "poll": poll, "publish": publish, "ready": ready,
+			"fill": fill, "poll": poll, "publish": publish, "fetched": fetched,
 		},
 	})
 }
@@ -76,20 +77,23 @@ func poll(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// ready waits until the bridge whose status is at an address carries.
-func ready(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: ready address")
+// fetched asks for an address of a bridge's status until the answer matches a pattern.
+func fetched(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: fetched url pattern")
 	}
+	want, err := regexp.Compile(args[1])
+	ts.Check(err)
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		if r, err := http.Get("http://" + args[0] + "/readyz"); err == nil {
+		if r, err := http.Get(args[0]); err == nil {
+			body, err := io.ReadAll(r.Body)
 			_ = r.Body.Close()
-			if r.StatusCode == http.StatusOK {
+			if err == nil && want.Match(body) {
 				return
 			}
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("the bridge is not ready")
+			ts.Fatalf("waited in vain for %s", args[1])
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
