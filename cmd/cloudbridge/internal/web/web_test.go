@@ -46,7 +46,7 @@ func sample() bridge.Status {
 			Lanes: []bridge.LaneStatus{{
 				Name: "1001", Waiting: 2, Bytes: 80, NextSlot: at("2026-11-20T09:00:03Z"),
 			}},
-			Rejected: []bridge.Rejected{{Time: at("2026-11-20T08:30:00Z"), Address: "1001 field1", Value: "長", Why: "longer than 255 bytes"}},
+			Rejected: []bridge.Rejected{{ID: 3, Lane: "1001", Time: at("2026-11-20T08:30:00Z"), Address: "1001 field1", Value: "長", Why: "longer than 255 bytes"}},
 		}, {
 			Name: "home", Platform: "adafruit-io",
 			LinkStatus: bridge.LinkStatus{State: "throttled", Since: at("2026-11-20T08:59:50Z"), Why: "asks to slow down: waiting 22 s", URL: "mqtts://io.adafruit.com:8883"},
