@@ -8,7 +8,6 @@ import (
 
 	"cloudbridge/internal/queue"
 	"cloudbridge/mappings"
-	"cloudbridge/platforms"
 )
 
 // A lane keeps so many refused points, with records of so many bytes; the oldest goes when there is more.
@@ -195,13 +194,9 @@ func (c *cloud) refusal(p *mappings.Point, why string, now time.Time) refusal {
 	}
 	q := *p
 	q.Rule, q.Also = -1, nil
-	switch {
-	case len(p.Parts) == 0 || why == errNoClock.Error():
-		// There is nothing to send, or nobody will ever know its time.
-	case c.limits.Kind == platforms.Rows:
-		r.record = c.b.stamp(&q)
-	default:
-		r.record = q.Append(nil)
+	// Else there is nothing to send, or nobody will ever know its time.
+	if len(p.Parts) > 0 && why != errNoClock.Error() {
+		r.record = c.b.stampIfWrong(&q)
 	}
 	return r
 }
