@@ -94,7 +94,7 @@ func (c *cloud) command(in *mqtt.Inbound, ev *platforms.Event, now time.Time) {
 			c.tally.add(fateDropped, why, 1)
 			continue
 		}
-		c.bringDown(rule, in, cmd.Message, acks, now)
+		c.bringDown(rule, in, cmd.Message, cmd.Made, acks, now)
 	}
 	acks.release()
 }
@@ -137,7 +137,7 @@ func (b *Bridge) number(rule *downRule) int {
 }
 
 // bringDown gives a command to the outbox, and offers it to the uplinks of other clouds: No Local hides it from them.
-func (c *cloud) bringDown(rule *downRule, in *mqtt.Inbound, m mqtt.Message, acks *shared, now time.Time) {
+func (c *cloud) bringDown(rule *downRule, in *mqtt.Inbound, m mqtt.Message, made time.Time, acks *shared, now time.Time) {
 	age := rule.MaxAge
 	if p := in.Properties; p != nil && p.Expiry > 0 && (age == 0 || p.Expiry < age) {
 		age = p.Expiry
@@ -147,6 +147,9 @@ func (c *cloud) bringDown(rule *downRule, in *mqtt.Inbound, m mqtt.Message, acks
 	cmd := &order{message: m, rule: rule, cloud: c, data: rule.MaxAge == 0, kept: in.QoS > 0}
 	if age > 0 {
 		cmd.deadline = now.Add(c.b.scaled(age))
+	}
+	if end := made.Add(c.b.scaled(rule.MaxAge)); !made.IsZero() && rule.MaxAge > 0 && end.Before(cmd.deadline) {
+		cmd.deadline = end // Its sender tells how old it is already.
 	}
 	acks.hold()
 	cmd.done = acks.release

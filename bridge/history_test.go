@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,12 +157,12 @@ func TestAdafruitHistory(t *testing.T) {
 // TestWrongClock has history come in while the clock is wrong: it waits, and gets its right time when the clock does.
 func TestWrongClock(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		right := false
+		var right atomic.Bool
 		boot := time.Now()
 		source := clock.With(clock.System{
 			BootID:       func() (string, error) { return "boot-1", nil },
 			SinceBoot:    func() time.Duration { return time.Since(boot) },
-			Synchronised: func() (bool, string, error) { return right, "as the test says", nil },
+			Synchronised: func() (bool, string, error) { return right.Load(), "as the test says", nil },
 		})
 		l := b.lab().cloud("weather", thingspeak.Kind, weatherBulk)
 		l.cfg.Queue.Dir = t.TempDir()
@@ -179,7 +180,7 @@ func TestWrongClock(t *testing.T) {
 		if n := len(ts.Feed(1001)); n > 2 {
 			b.Errorf("%d rows went up while the clock was wrong, want at most the live ones: %v", n, ts.Feed(1001))
 		}
-		right = true
+		right.Store(true)
 		time.Sleep(5 * time.Minute)
 		stop()
 		if n := len(ts.Feed(1001)); n < 6 {

@@ -23,7 +23,11 @@ type order struct {
 	data     bool      // max_age = "none": never replaced, the cloud keeps it until we have confirmed it
 	kept     bool      // the cloud holds it until it is confirmed (QoS above 0)
 	done     func()
+	once     sync.Once
 }
+
+// settle lets the cloud have its acknowledgement, once.
+func (c *order) settle() { c.once.Do(c.done) }
 
 // outbox brings commands to the local broker, in order. While that is away it holds the newest of each topic in memory,
 // until it is too old; commands are never written to disk.
@@ -46,12 +50,22 @@ func (o *outbox) put(c *order) {
 	o.last++
 	c.number = o.last
 	o.list = append(o.list, c)
-	var gone []*order
+	var gone, held []*order
 	if s == nil {
 		gone = o.newest()
+		// The cloud must not keep further commands back for want of these acknowledgements: they would come later and look
+		// new.
+		for _, c := range o.list {
+			if !c.data {
+				held = append(held, c)
+			}
+		}
 	}
 	over := o.tooMany()
 	o.mu.Unlock()
+	for _, h := range held {
+		h.settle()
+	}
 	for _, g := range gone {
 		g.fate(fateReplaced, "a newer command for the topic came")
 	}
@@ -99,7 +113,8 @@ func (o *outbox) newest() (gone []*order) {
 func (c *order) fate(f fate, why string) {
 	c.rule.tally.add(f, why, 1)
 	c.cloud.tally.add(f, why, 1)
-	c.done()
+	c.cloud.b.local.tokens.Delete(&c.message)
+	c.settle()
 }
 
 func (o *outbox) run(ctx context.Context) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"cloudbridge/mappings"
 )
 
 // After closesSuspect closes without a reason the sender sends one message at a time, to find the one that causes them;
@@ -86,7 +84,7 @@ func (o *orderedLane) condemn(seq uint64) {
 	if len(recs) == 0 || recs[0].Seq != seq {
 		return
 	}
-	p, err := mappings.ReadPoint(recs[0].Data)
+	p, _, err := unstamp(recs[0])
 	if err != nil {
 		return
 	}
