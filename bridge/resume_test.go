@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,11 +157,11 @@ func TestQueuedUnderOldRules(t *testing.T) {
 func TestLinkEndsUnderPublish(t *testing.T) {
 	for range 20 {
 		a := mqtttest.Mosquitto(t)
-		var logins int
+		var logins atomic.Int64
 		f := mqtttest.NewFake(mqtttest.Script{
 			Properties: [][]byte{{0x21, 0, 10}}, // Receive Maximum 10
-			Login:      func(n int, _ *mqtttest.Connect) byte { logins = n; return 0 },
-			OnPacket:   func(_ *mqtttest.Conn, p mqtttest.Packet) bool { return p.Kind == mqtttest.PUBLISH && logins <= 1 },
+			Login:      func(n int, _ *mqtttest.Connect) byte { logins.Store(int64(n)); return 0 },
+			OnPacket:   func(_ *mqtttest.Conn, p mqtttest.Packet) bool { return p.Kind == mqtttest.PUBLISH && logins.Load() <= 1 },
 		})
 		l := newLab(t, "lab1", a.URL).cloud("far", generic.Kind, anyBroker(f.Listen(t), "5"))
 		l.up("iot/#", "far", nil)
