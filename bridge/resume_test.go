@@ -161,7 +161,9 @@ func TestLinkEndsUnderPublish(t *testing.T) {
 		f := mqtttest.NewFake(mqtttest.Script{
 			Properties: [][]byte{{0x21, 0, 10}}, // Receive Maximum 10
 			Login:      func(n int, _ *mqtttest.Connect) byte { logins.Store(int64(n)); return 0 },
-			OnPacket:   func(_ *mqtttest.Conn, p mqtttest.Packet) bool { return p.Kind == mqtttest.PUBLISH && logins.Load() <= 1 },
+			OnPacket: func(_ *mqtttest.Conn, p mqtttest.Packet) bool {
+				return p.Kind == mqtttest.PUBLISH && logins.Load() <= 1
+			},
 		})
 		l := newLab(t, "lab1", a.URL).cloud("far", generic.Kind, anyBroker(f.Listen(t), "5"))
 		l.up("iot/#", "far", nil)
