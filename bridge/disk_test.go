@@ -261,3 +261,44 @@ func TestAcknowledgedIsOnDiskInTime(t *testing.T) {
 		})
 	}
 }
+
+// TestDrainRate paces a backlog, and lets what is new go at once when it is over.
+func TestDrainRate(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		l := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5"))
+		l.cfg.Queue.Dir = t.TempDir()
+		l.cfg.Clouds[0].DrainRate = 10
+		l.up("iot/#", "far", nil)
+		br, stop := l.run()
+		eventually(b.T, "the house online", func() bool { return br.Status().Local.State == stateOnline })
+		board := b.board()
+		for i := range 200 {
+			board.publish("iot/x", fmt.Sprint(i))
+		}
+		time.Sleep(5 * time.Second)
+		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = far.Close() })
+		phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
+		online := func() bool { return br.Status().Clouds[0].Protocol != "" }
+		eventually(b.T, "the cloud back", online)
+		time.Sleep(10 * time.Second)
+		if n := len(phone.messages()); n < 80 || n > 120 {
+			b.Errorf("%d of the backlog came in 10 s, want about 100", n)
+		}
+		time.Sleep(15 * time.Second)
+		if n := len(phone.messages()); n != 200 {
+			b.Errorf("%d of the backlog came in the end, want 200", n)
+		}
+		for i := range 100 {
+			board.publish("iot/y", fmt.Sprint(i))
+		}
+		time.Sleep(time.Second)
+		if n := len(phone.messages()); n != 300 {
+			b.Errorf("%d messages after the backlog, want all 300 at once", n)
+		}
+		stop()
+	})
+}
