@@ -118,22 +118,29 @@ func TestToggleIsQuick(t *testing.T) {
 	}
 }
 
+// besideADeadCloud runs a bridge with one cloud that is down and one that works, each with an uplink, and returns a board
+// in the house and a listener at the cloud that works.
+func besideADeadCloud(t *testing.T, protocol mqtt.Protocol, down, good string) (board, phone *client) {
+	t.Helper()
+	a, g := mqtttest.Mosquitto(t), mqtttest.Mosquitto(t)
+	l := newLab(t, "lab1", a.URL)
+	l.cfg.Local.Session.Protocol = protocol
+	l.cloud("down", generic.Kind, anyBroker("mqtt://"+mqtttest.FreeAddr(t), "5")).up(down, "down", nil)
+	l.cloud("good", generic.Kind, anyBroker(g.URL, "5")).up(good, "good", nil)
+	phone = join(t, mqtt.Options{URL: g.URL}, "iot/#")
+	br, _ := l.run()
+	eventually(t, "the house and the good cloud online", func() bool {
+		s := br.Status()
+		return s.Local.State == stateOnline && s.Clouds[1].State == stateOnline
+	})
+	return join(t, mqtt.Options{URL: a.URL}), phone
+}
+
 // TestOrderBesideADeadCloud has one cloud down while another gets a flood: it arrives whole and in order.
 func TestOrderBesideADeadCloud(t *testing.T) {
 	for _, protocol := range []mqtt.Protocol{mqtt.V5, mqtt.V311} {
 		t.Run(protocol.String(), func(t *testing.T) {
-			a, g := mqtttest.Mosquitto(t), mqtttest.Mosquitto(t)
-			l := newLab(t, "lab1", a.URL)
-			l.cfg.Local.Session.Protocol = protocol
-			l.cloud("down", generic.Kind, anyBroker("mqtt://"+mqtttest.FreeAddr(t), "5")).up("iot/#", "down", nil)
-			l.cloud("good", generic.Kind, anyBroker(g.URL, "5")).up("iot/#", "good", nil)
-			phone := join(t, mqtt.Options{URL: g.URL}, "iot/#")
-			br, _ := l.run()
-			eventually(t, "the house and the good cloud online", func() bool {
-				s := br.Status()
-				return s.Local.State == stateOnline && s.Clouds[1].State == stateOnline
-			})
-			board := join(t, mqtt.Options{URL: a.URL})
+			board, phone := besideADeadCloud(t, protocol, "iot/#", "iot/#")
 			const n = 3000
 			for i := range n {
 				board.publish("iot/x", fmt.Sprint(i))
@@ -152,18 +159,7 @@ func TestOrderBesideADeadCloud(t *testing.T) {
 func TestTwoTopicsOneDeadCloud(t *testing.T) {
 	for _, protocol := range []mqtt.Protocol{mqtt.V5, mqtt.V311} {
 		t.Run(protocol.String(), func(t *testing.T) {
-			a, g := mqtttest.Mosquitto(t), mqtttest.Mosquitto(t)
-			l := newLab(t, "lab1", a.URL)
-			l.cfg.Local.Session.Protocol = protocol
-			l.cloud("down", generic.Kind, anyBroker("mqtt://"+mqtttest.FreeAddr(t), "5")).up("iot/hum", "down", nil)
-			l.cloud("good", generic.Kind, anyBroker(g.URL, "5")).up("iot/temp", "good", nil)
-			phone := join(t, mqtt.Options{URL: g.URL}, "iot/#")
-			br, _ := l.run()
-			eventually(t, "the house and the good cloud online", func() bool {
-				s := br.Status()
-				return s.Local.State == stateOnline && s.Clouds[1].State == stateOnline
-			})
-			board := join(t, mqtt.Options{URL: a.URL})
+			board, phone := besideADeadCloud(t, protocol, "iot/hum", "iot/temp")
 			const n = 1200
 			for i := range n {
 				board.publish("iot/hum", fmt.Sprint(i))
