@@ -12,9 +12,7 @@ package wire
 
 import (
 	"bufio"
-	"context"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +23,8 @@ const (
 	readBuffer = 16 << 10
 	// batchLimit is how much may wait while a write is under way, before publishers have to wait.
 	batchLimit = 64 << 10
+	// corkLimit is how much is held back at most for one write.
+	corkLimit = 32 << 10
 	// controlLimit bounds the answers that wait for a peer which sends but never reads.
 	controlLimit = 1 << 20
 	// lastWords is how long a connection that cannot be written any more is still read, for the peer's reason.
@@ -50,8 +50,13 @@ type Options struct {
 	OnWritten func(total int64)
 	// WillProperties replace, in MQTT 5, those of the will in the library's CONNECT, for it leaves most of them out.
 	WillProperties []byte
+	// OnRead is told on the reading goroutine with true when something has come in, and once after each with false when all
+	// of it was handed on, or nothing more will be.
+	OnRead func(came bool)
 	// Abort cuts the transport at once; without it the connection is closed.
 	Abort func()
+	// Flow, where set, is the lowest layer of the connection.
+	Flow *Flow
 }
 
 // Conn is a net.Conn that also is the sync.Locker which brackets one packet. One goroutine may read; any may write.
@@ -65,6 +70,7 @@ type Conn struct {
 	serve   []byte // what the library has yet to read of the current packet
 	scratch []byte
 	greeted bool // a CONNACK has come
+	stirred bool // something came in, and is not all handed on
 
 	lastIn, lastOut, written atomic.Int64
 	connack                  atomic.Int32 // the raw code times 256, 2 for the old format, 1 once it has come
@@ -81,6 +87,9 @@ type Conn struct {
 	drained  chan struct{} // closed when all is written, if somebody waits for that
 	last     bool          // the goodbye is said, nothing may follow it
 	closed   bool
+	corks    int   // how many hold what is appended back for the moment
+	writing  bool  // somebody writes
+	left     int64 // bytes of a write that the flow has taken over and not written
 	err      error
 
 	acks    acks
@@ -122,7 +131,7 @@ func (c *Conn) Unlock() {
 		c.out = append(c.out[:c.packet], packet...)
 	}
 	c.appended += int64(len(c.out) - c.packet)
-	c.wake.Signal()
+	c.ring()
 	c.mu.Unlock()
 }
 
@@ -137,7 +146,7 @@ func (c *Conn) Append(add func(dst []byte) []byte) (end int64, err error) {
 	before := len(c.out)
 	c.out = add(c.out)
 	c.appended += int64(len(c.out) - before)
-	c.wake.Signal()
+	c.ring()
 	return c.appended, nil
 }
 
@@ -160,7 +169,7 @@ func (c *Conn) controlLocked(packets []byte) (end int64, err error) {
 	}
 	c.out = append(c.out, packets...)
 	c.appended += int64(len(packets))
-	c.wake.Signal()
+	c.ring()
 	return c.appended, nil
 }
 
@@ -177,113 +186,6 @@ func (c *Conn) Goodbye(packet ...byte) error {
 func (c *Conn) over() error {
 	if c.closed || c.last {
 		return c.reason()
-	}
-	return nil
-}
-
-// Room waits until a publisher may append.
-func (c *Conn) Room(ctx context.Context) error {
-	for {
-		c.mu.Lock()
-		if c.closed {
-			defer c.mu.Unlock()
-			return c.reason()
-		}
-		if len(c.out) < batchLimit {
-			c.mu.Unlock()
-			return nil
-		}
-		if c.room == nil {
-			c.room = make(chan struct{})
-		}
-		room := c.room
-		c.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Drain waits until all that was appended is written.
-func (c *Conn) Drain(ctx context.Context) error {
-	for {
-		c.mu.Lock()
-		if c.written.Load() == c.appended {
-			c.mu.Unlock()
-			return nil
-		}
-		if c.closed {
-			defer c.mu.Unlock()
-			return c.reason()
-		}
-		if c.drained == nil {
-			c.drained = make(chan struct{})
-		}
-		drained := c.drained
-		c.mu.Unlock()
-		select {
-		case <-drained:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// flush writes what is appended, as much at a time as there is, until the connection fails or is closed.
-func (c *Conn) flush() {
-	defer close(c.flushed)
-	for {
-		c.mu.Lock()
-		for len(c.out) == 0 && !c.closed {
-			c.wake.Wait()
-		}
-		if !c.closed && len(c.out) < batchLimit {
-			// Whoever is about to publish more gets its turn first, and goes out in the same write.
-			c.mu.Unlock()
-			runtime.Gosched()
-			c.mu.Lock()
-		}
-		if c.closed {
-			c.mu.Unlock()
-			return
-		}
-		batch := c.out
-		c.out, c.spare, c.control = c.spare, nil, 0
-		signal(&c.room)
-		c.mu.Unlock()
-
-		if err := c.writeAll(batch); err != nil {
-			c.fail(err)
-			// The peer may have said why before it hung up; the reader gets a moment to find it.
-			_ = c.SetReadDeadline(time.Now().Add(lastWords))
-			return
-		}
-		if c.o.OnWritten != nil {
-			c.o.OnWritten(c.written.Load())
-		}
-		c.mu.Lock()
-		if cap(batch) <= 2*batchLimit {
-			c.spare = batch[:0]
-		}
-		if len(c.out) == 0 {
-			signal(&c.drained)
-		}
-		c.mu.Unlock()
-	}
-}
-
-// writeAll writes in pieces, so that a long packet on a slow link shows its progress.
-func (c *Conn) writeAll(batch []byte) error {
-	for len(batch) > 0 {
-		n, err := c.Conn.Write(batch[:min(len(batch), batchLimit)])
-		c.written.Add(int64(n))
-		c.lastOut.Store(int64(time.Since(c.start)))
-		if err != nil {
-			return err
-		}
-		batch = batch[n:]
 	}
 	return nil
 }
@@ -371,13 +273,37 @@ func (e *ProtocolError) Error() string { return "protocol error: " + e.Why }
 
 func protocolError(why string) error { return &ProtocolError{Why: why} }
 
+// stir notes that something came in. What it makes us answer goes out together.
+func (c *Conn) stir() {
+	c.stirred = true
+	c.Cork()
+	if c.o.OnRead != nil {
+		c.o.OnRead(true)
+	}
+}
+
+// Rest notes that all that came in was handed on, or that nothing more will be: the reading goroutine does so before it
+// reads, and whoever ends it must.
+func (c *Conn) Rest() {
+	if !c.stirred {
+		return
+	}
+	c.stirred = false
+	if c.o.OnRead != nil {
+		c.o.OnRead(false)
+	}
+	c.Uncork()
+}
+
 // source counts what comes in as a sign of life.
 type source struct{ c *Conn }
 
 func (s source) Read(p []byte) (int, error) {
+	s.c.Rest()
 	n, err := s.c.Conn.Read(p)
 	if n > 0 {
 		s.c.lastIn.Store(int64(time.Since(s.c.start)))
+		s.c.stir()
 	}
 	return n, err
 }
