@@ -65,8 +65,9 @@ type Session struct {
 	caps   Capabilities // set before the library reads its first packet after the CONNACK
 	window window
 
-	// Of the reading goroutine: the QoS 2 messages that were handed on and not released.
-	handed map[uint16]struct{}
+	// Of the reading goroutine: what it reads with, and the QoS 2 messages that were handed on and not released.
+	decoder decoder
+	handed  map[uint16]struct{}
 
 	mu        sync.Mutex
 	sequence  uint64 // counts publishes, for their order
@@ -103,6 +104,7 @@ func newSession(o Options) *Session {
 	return &Session{
 		answered: time.Now(),
 		o:        o, ids: o.PacketIDs,
+		decoder:  decoder{version: o.Protocol},
 		handed:   map[uint16]struct{}{},
 		pending:  map[uint16]pending{},
 		requests: map[uint16]chan<- packets.ControlPacket{},
@@ -163,6 +165,7 @@ func (s *Session) setCause(err error) {
 func (s *Session) finish() {
 	s.finished.Do(func() {
 		_ = s.conn.Close()
+		s.conn.Rest()
 		<-s.conn.Flushed()
 		for _, p := range s.unconfirmed() {
 			s.window.release(p.size)

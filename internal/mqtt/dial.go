@@ -55,7 +55,9 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		OnPuback:  func(id uint16) { s.settle(id, 1, nil) },
 		OnPubrec:  s.ids.hold,
 		OnWritten: s.wrote,
+		OnRead:    o.OnRead,
 		Abort:     link.abort,
+		Flow:      link.flow,
 
 		WillProperties: will,
 	})
@@ -154,6 +156,7 @@ func (o Options) connect() *paho.Connect {
 // refused cleans up after a login that came to nothing, and says why.
 func (s *Session) refused(ctx context.Context, connack *paho.Connack, err error) error {
 	_ = s.conn.Close()
+	s.conn.Rest()
 	<-s.conn.Flushed()
 	if code, old, seen := s.conn.Connack(); seen && (code != 0 || old && s.o.Protocol == V5) {
 		r := Reason{Packet: Connack, Protocol: s.o.Protocol, Code: code}

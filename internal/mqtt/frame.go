@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"cloudbridge/internal/intern"
 )
 
 // The PUBLISH packet is laid out and read here and not by the library: a received copy may carry several subscription
@@ -229,8 +232,16 @@ func seconds(d time.Duration) uint32 {
 	return uint32(min((d+time.Second-1)/time.Second, math.MaxUint32))
 }
 
+// decoder reads messages, and keeps one copy of what they have in common. It is the reading goroutine's.
+type decoder struct {
+	version Protocol
+	topics  intern.Pool // those that were found to be right
+	ids     []int       // the subscription identifiers of the message before
+	scratch []int
+}
+
 // decodePublish reads what follows the length of a PUBLISH. The payload is copied unless the body is ours to keep.
-func decodePublish(v Protocol, flags byte, body []byte, owned bool, m *Message) (id uint16, err error) {
+func (d *decoder) decodePublish(flags byte, body []byte, owned bool, m *Message) (id uint16, err error) {
 	m.QoS, m.Retain, m.Duplicate = flags>>1&3, flags&1 != 0, flags&8 != 0
 	if m.QoS == 3 {
 		return 0, errors.New("a message with QoS 3")
@@ -242,17 +253,20 @@ func decodePublish(v Protocol, flags byte, body []byte, owned bool, m *Message) 
 			return 0, errors.New("a message with packet identifier 0")
 		}
 	}
-	if v == V5 {
-		if err := decodeProperties(r.take(r.uvarint()), m); err != nil {
+	if d.version == V5 {
+		if err := d.decodeProperties(r.take(r.uvarint()), m); err != nil {
 			return 0, err
 		}
 	}
 	if r.short {
 		return 0, errors.New("a message that ends too soon")
 	}
-	m.Topic = string(topic)
-	if err := CheckTopic(m.Topic); err != nil {
-		return 0, fmt.Errorf("a message came whose topic cannot be: %w", err)
+	var known bool
+	if m.Topic, known = d.topics.Find(topic); !known {
+		if err := CheckTopic(string(topic)); err != nil {
+			return 0, fmt.Errorf("a message came whose topic cannot be: %w", err)
+		}
+		m.Topic = d.topics.Text(topic)
 	}
 	if m.Payload = r.rest; !owned {
 		m.Payload = append([]byte(nil), r.rest...)
@@ -260,11 +274,13 @@ func decodePublish(v Protocol, flags byte, body []byte, owned bool, m *Message) 
 	return id, nil
 }
 
-func decodeProperties(block []byte, m *Message) error {
+func (d *decoder) decodeProperties(block []byte, m *Message) error {
 	if len(block) == 0 {
 		return nil
 	}
-	p := &Properties{}
+	d.scratch = d.scratch[:0]
+	var properties Properties // It stays on the stack, for most messages have none.
+	p := &properties
 	for r := (fields{rest: block}); len(r.rest) > 0; {
 		switch kind := r.byte(); kind {
 		case propPayloadFormat:
@@ -279,7 +295,7 @@ func decodeProperties(block []byte, m *Message) error {
 		case propCorrelationData:
 			p.CorrelationData = append([]byte(nil), r.bytes()...)
 		case propSubscription:
-			m.Subscriptions = append(m.Subscriptions, r.uvarint())
+			d.scratch = append(d.scratch, r.uvarint())
 		case propUser:
 			p.User = append(p.User, UserProperty{Key: string(r.bytes()), Value: string(r.bytes())})
 		case propTopicAlias:
@@ -292,7 +308,15 @@ func decodeProperties(block []byte, m *Message) error {
 		}
 	}
 	if propertiesSize(p) > 0 { // Some brokers send properties that say nothing.
-		m.Properties = p
+		kept := properties
+		m.Properties = &kept
+	}
+	if len(d.scratch) > 0 {
+		// They seldom differ from those before, and nobody changes them.
+		if !slices.Equal(d.ids, d.scratch) {
+			d.ids = slices.Clone(d.scratch)
+		}
+		m.Subscriptions = d.ids
 	}
 	return nil
 }

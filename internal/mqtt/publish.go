@@ -36,6 +36,40 @@ func (s *Session) Publish(ctx context.Context, m *Message, done func(Result)) er
 	return nil
 }
 
+// TryPublish is Publish where nobody may wait: ok is false where there is no room now. What it lays out goes out like all
+// else, or with the next Uncork of a session that is corked.
+func (s *Session) TryPublish(m *Message, done func(Result)) (ok bool, err error) {
+	qos, retain := min(m.QoS, s.caps.MaximumQoS), m.Retain && s.caps.RetainAvailable
+	if err := s.checkPublish(m, qos); err != nil {
+		return false, fmt.Errorf("publish: %w", err)
+	}
+	if !s.conn.HasRoom() || qos > 0 && !s.window.try(len(m.Payload)) {
+		return false, nil
+	}
+	if err := s.send(m, qos, retain, done); err != nil {
+		if qos > 0 {
+			s.window.release(len(m.Payload))
+		}
+		return false, s.notSent(context.Background(), err)
+	}
+	return true, nil
+}
+
+// Confirms says whether the broker answered within d: it confirmed a publish, or said that it is there.
+func (s *Session) Confirms(d time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.answered) < d
+}
+
+// Cork holds back what the session has to send, in moderation, until Uncork is called as often. One goroutine may then
+// lay out many packets, and acknowledgements, that go out together.
+func (s *Session) Cork() { s.conn.Cork() }
+
+// Uncork sends what was held back, on this goroutine where the network takes it without waiting; publishes of QoS 0 may
+// have their result before it returns.
+func (s *Session) Uncork() { s.conn.Uncork() }
+
 // notSent says why a publish or request did not go: because its caller gave up, or because the session ended.
 func (s *Session) notSent(ctx context.Context, err error) error {
 	if ctx.Err() != nil {

@@ -37,6 +37,10 @@ type Options struct {
 	// OnMessage is called for each message received, in order, on the reading goroutine: it must never block. Only
 	// a message whose Ack is called is acknowledged.
 	OnMessage func(*Inbound)
+	// OnRead is called on the reading goroutine: with true when something has come in, and with false when all of it was
+	// handed on and the session waits for more. Whoever corks other sessions in between sends one packet of many where it
+	// would send many of one.
+	OnRead func(came bool)
 	// DialContext replaces the TCP dialler, for tests.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// PacketIDs carries packet identifiers over the connections of one kept session; nil for a session of its own.

@@ -15,12 +15,16 @@ import (
 	"time"
 
 	"golang.org/x/net/proxy"
+
+	"cloudbridge/internal/mqtt/wire"
 )
 
 // link is an open transport: whatever layers it has, abort cuts the lowest, which never waits.
 type link struct {
 	net.Conn
 	lowest net.Conn
+	// flow is the lowest connection where what lies on it can be written from any goroutine; nil for WebSocket.
+	flow *wire.Flow
 }
 
 func (l *link) abort() { _ = l.lowest.Close() }
@@ -93,6 +97,10 @@ func (o Options) open(ctx context.Context) (*link, error) {
 		return nil, err // It says "dial tcp" and whom.
 	}
 	l := &link{Conn: lowest, lowest: lowest}
+	if a.websocket == nil {
+		l.flow = wire.NewFlow(lowest)
+		l.Conn = l.flow
+	}
 	if err := l.climb(ctx, a, secure); err != nil {
 		l.abort()
 		if ctx.Err() != nil {

@@ -21,6 +21,17 @@ type waiter struct {
 	ready chan struct{}
 }
 
+// try takes room where there is some and nobody waits for it.
+func (w *window) try(size int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.waiting) > 0 || !w.fits(size) {
+		return false
+	}
+	w.grant(size)
+	return true
+}
+
 // acquire waits for room. It gives ctx's error, or errEnded when ended is closed first.
 func (w *window) acquire(ctx context.Context, ended <-chan struct{}, size int) error {
 	w.mu.Lock()
