@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -51,7 +50,8 @@ type Log struct {
 
 	mu sync.Mutex
 	// mem holds the newest records, those that are not on disk.
-	mem ring
+	mem   ring
+	chunk chunk
 	// segs are the segments with records that wait, the oldest first, and the active one even if it has none. free are
 	// those to be used again or removed. active is the one being written; segs has it once something in it is on disk.
 	segs, free []*segment
@@ -108,7 +108,7 @@ func (q *Log) Append(rec []byte, safe func()) error {
 		q.settled.run(&q.mu)
 		return nil
 	}
-	q.mem.push(entry{data: bytes.Clone(rec), wall: wallNumber(now), safe: safe})
+	q.mem.push(entry{data: q.chunk.keep(rec), wall: wallNumber(now), safe: safe})
 	q.wakeAll()
 	switch retry := !now.Before(q.retryAt); {
 	case q.flushing != nil:
@@ -256,6 +256,13 @@ func (q *Log) Stats() Stats {
 		s.Last = q.mem.next() - 1
 	}
 	return s
+}
+
+// Tail is the sequence number that was given last, and how many records were dropped.
+func (q *Log) Tail() (last, dropped uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mem.next() - 1, q.dropped
 }
 
 // Close ends all that waits in Peek. What was neither flushed nor committed never becomes safe.

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ type Memory struct {
 
 	mu      sync.Mutex
 	ring    ring
+	chunk   chunk
 	dropped uint64
 	closed  bool
 	// wake is closed when a record arrives or the queue closes; nil while nobody waits.
@@ -53,7 +53,7 @@ func (m *Memory) Append(rec []byte, safe func()) error {
 			m.settled.add(m.ring.pop())
 		}
 	}
-	m.ring.push(entry{data: bytes.Clone(rec), wall: wall, safe: safe})
+	m.ring.push(entry{data: m.chunk.keep(rec), wall: wall, safe: safe})
 	m.wakeAll()
 	m.settled.run(&m.mu)
 	return nil
@@ -129,6 +129,13 @@ func (m *Memory) Stats() Stats {
 		s.First, s.Last = m.ring.first, m.ring.next()-1
 	}
 	return s
+}
+
+// Tail is the sequence number that was given last, and how many records were dropped.
+func (m *Memory) Tail() (last, dropped uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ring.next() - 1, m.dropped
 }
 
 // Close ends all that waits in Peek. What was not committed never becomes safe.

@@ -38,6 +38,9 @@ type Interface interface {
 	Flush() error
 	// Stats says what waits.
 	Stats() Stats
+	// Tail is the sequence number that was given last, whether its record waits or not, and how many records went because
+	// the queue was full.
+	Tail() (last, dropped uint64)
 	Close() error
 }
 
