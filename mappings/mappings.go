@@ -7,6 +7,7 @@ package mappings
 import (
 	"time"
 
+	"cloudbridge/internal/intern"
 	"cloudbridge/internal/mqtt"
 )
 
@@ -151,13 +152,19 @@ type Note struct {
 	Text string
 }
 
-// Result collects what a table made of one message. Its owner reuses it: Up and Down empty it first.
+// Result collects what a table made of one message. Its owner reuses it: Up and Down empty it first. The parts of its points
+// go with it; who keeps a point keeps a clone.
 type Result struct {
 	Points   []Point   // from Up
 	Commands []Publish // from Down
 	Skips    []Skip
 	Problems []Problem
 	Notes    []Note
+
+	// parts is the memory of the points' parts, and names what they are called: both are used again.
+	parts []Part
+	names intern.Pool
+	name  []byte
 }
 
 // Publish is a local message that a downlink made.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
+	"cloudbridge/internal/intern"
 	"cloudbridge/internal/mqtt"
 )
 
@@ -111,13 +113,32 @@ var (
 
 // ReadPoint reads a record that Append wrote. The point keeps nothing of rec. Its times are in UTC.
 func ReadPoint(rec []byte) (Point, error) {
+	return (&PointReader{once: true}).Read(bytes.Clone(rec))
+}
+
+// PointReader reads one record after the other. What points have in common, as the names of those of one topic, is one
+// text for all of them. One goroutine at a time may use it.
+type PointReader struct {
+	once  bool // it reads one record, and has no use for what the next may have in common with it
+	names intern.Pool
+	parts []Part
+	// block are the properties of the record before, as they stood in it, flags those of that record, and properties what
+	// they were.
+	block      []byte
+	flags      byte
+	properties *mqtt.Properties
+}
+
+// Read is ReadPoint for a point that is needed only until the next record is read. Its values share the record's memory,
+// which must stay as it is.
+func (r *PointReader) Read(rec []byte) (Point, error) {
 	if len(rec) == 0 {
 		return Point{}, errRecordShort
 	}
 	if rec[0] != recordVersion {
 		return Point{}, fmt.Errorf("record has layout %d, this program reads layout %d: it was written by another version", rec[0], recordVersion)
 	}
-	d := &decoder{rest: bytes.Clone(rec[1:])}
+	d := decoder{rest: rec[1:], from: r}
 	p := d.point()
 	switch {
 	case d.err != nil:
@@ -132,6 +153,7 @@ func ReadPoint(rec []byte) (Point, error) {
 type decoder struct {
 	rest []byte
 	err  error
+	from *PointReader
 }
 
 func (d *decoder) fail(err error) {
@@ -154,18 +176,27 @@ func (d *decoder) point() Point {
 			p.Also = append(p.Also, int(d.varint()))
 		}
 	}
-	p.Cloud, p.Name, p.Local = string(d.bytes()), string(d.bytes()), string(d.bytes())
+	p.Cloud, p.Name, p.Local = d.name(), d.name(), d.name()
 	p.Time, p.Arrived = d.time(), d.time()
 	if n := d.count(2); n > 0 { // a part has at least a length and a kind
-		p.Parts = make([]Part, n)
-		for i := range p.Parts {
-			p.Parts[i] = Part{Name: string(d.bytes()), Value: d.value()}
+		d.from.parts = slices.Grow(d.from.parts[:0], n)[:n]
+		for i := range d.from.parts {
+			d.from.parts[i] = Part{Name: d.name(), Value: d.value()}
 		}
+		p.Parts = d.from.parts[:n:n]
 	}
 	if flags&flagProperties != 0 {
 		p.Properties = d.properties(flags)
 	}
 	return p
+}
+
+// name reads a text of which there are few.
+func (d *decoder) name() string {
+	if d.from.once {
+		return string(d.bytes())
+	}
+	return d.from.names.Text(d.bytes())
 }
 
 func (d *decoder) byte() byte {
@@ -253,7 +284,22 @@ func (d *decoder) value() Value {
 	return v
 }
 
+// properties reads what is left of a record. It is often what was left of the one before, and nobody changes it.
 func (d *decoder) properties(flags byte) *mqtt.Properties {
+	r := d.from
+	if r.properties != nil && flags == r.flags && bytes.Equal(d.rest, r.block) {
+		d.rest = nil
+		return r.properties
+	}
+	block := d.rest
+	p := d.newProperties(flags)
+	if d.err == nil && len(d.rest) == 0 && p.CorrelationData == nil {
+		r.block, r.flags, r.properties = append(r.block[:0], block...), flags, p
+	}
+	return p
+}
+
+func (d *decoder) newProperties(flags byte) *mqtt.Properties {
 	p := &mqtt.Properties{UTF8: flags&flagUTF8 != 0}
 	p.ContentType, p.ResponseTopic = string(d.bytes()), string(d.bytes())
 	if flags&flagCorrelation != 0 {

@@ -168,6 +168,8 @@ func (r *reading) match(p *Pattern, topic string) bool {
 func (r *Result) reset() {
 	clear(r.Points)
 	clear(r.Commands)
+	clear(r.parts)
+	r.parts = r.parts[:0]
 	r.Points, r.Commands = r.Points[:0], r.Commands[:0]
 	r.Skips, r.Problems, r.Notes = r.Skips[:0], r.Problems[:0], r.Notes[:0]
 }
@@ -220,7 +222,8 @@ func (u *Uplink) run(rule int, m *mqtt.Message, rd *reading, r *Result) {
 		}
 		return
 	}
-	name, fixed := target.Name.Expand(rd.values), false
+	r.name = target.Name.append(r.name[:0], rd.values)
+	name, fixed := r.names.Text(r.name), false
 	if target.Fix != nil {
 		mended, err := target.Fix(name)
 		if err != nil {
@@ -243,7 +246,7 @@ func (u *Uplink) run(rule int, m *mqtt.Message, rd *reading, r *Result) {
 // unless a problem says it already.
 func (u *Uplink) parts(rule int, target *Target, rd *reading, r *Result) (parts []Part, why string) {
 	var own Value
-	asked, counts, failed, optional := false, false, false, false
+	asked, counts, failed, first := false, false, false, len(r.parts)
 	for i := range target.Parts {
 		spec := &target.Parts[i]
 		var v Value
@@ -271,16 +274,13 @@ func (u *Uplink) parts(rule int, target *Target, rd *reading, r *Result) (parts 
 			}
 			continue
 		}
-		if parts == nil {
-			parts = make([]Part, 0, len(target.Parts)-i)
-		}
-		parts = append(parts, Part{spec.Name, v})
+		r.parts = append(r.parts, Part{spec.Name, v})
 		counts = counts || !spec.Optional
-		optional = optional || spec.Optional
 	}
 	switch {
 	case counts:
-		return parts, ""
+		n := len(r.parts)
+		return r.parts[first:n:n], ""
 	case failed:
 		return nil, ""
 	case why == "":

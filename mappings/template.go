@@ -114,16 +114,15 @@ func (t *Template) Expand(values []string) string {
 	case len(t.pieces) == 1:
 		return t.pieces[0].of(values)
 	}
-	n := 0
-	for _, p := range t.pieces {
-		n += len(p.of(values))
+	return string(t.append(nil, values))
+}
+
+// append writes what Expand gives to dst.
+func (t *Template) append(dst []byte, values []string) []byte {
+	for i := range t.pieces {
+		dst = append(dst, t.pieces[i].of(values)...)
 	}
-	var b strings.Builder
-	b.Grow(n)
-	for _, p := range t.pieces {
-		b.WriteString(p.of(values))
-	}
-	return b.String()
+	return dst
 }
 
 // of is the text of the span with these values.

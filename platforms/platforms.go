@@ -74,6 +74,13 @@ type Filler interface {
 	Fills(p mappings.Point) []string
 }
 
+// Layer is the optional power of a platform that makes one message of each point, whatever the point.
+type Layer interface {
+	// Lay lays the message of a point out in m, whose memory is the caller's. The payload may be the point's own. An error
+	// means that the point can never be sent, as that of Encode.
+	Lay(p *mappings.Point, m *mqtt.Message) error
+}
+
 // Backfiller is the optional power of a platform that takes points of the past at their original time, over HTTP, and many
 // in one request. Where it cannot, history goes out as Encode has it.
 type Backfiller interface {

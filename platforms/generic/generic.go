@@ -37,7 +37,10 @@ type Broker struct {
 	Bounds           platforms.Limits
 }
 
-var _ platforms.Platform = (*Broker)(nil)
+var (
+	_ platforms.Platform = (*Broker)(nil)
+	_ platforms.Layer    = (*Broker)(nil)
+)
 
 // The window on MQTT 3.1.1, where no broker tells how much it takes unconfirmed. On 5 the broker tells.
 const (
@@ -182,24 +185,34 @@ func (b *Broker) Encode(batch []mappings.Point) ([]platforms.Delivery, error) {
 }
 
 func (b *Broker) message(p *mappings.Point) (*mqtt.Message, error) {
-	if err := CheckTopic(p.Name); err != nil {
+	m := &mqtt.Message{}
+	if err := b.Lay(p, m); err != nil {
 		return nil, err
 	}
-	if len(p.Parts) != 1 {
-		return nil, fmt.Errorf("topic %q: %d values for one message", p.Name, len(p.Parts))
+	return m, nil
+}
+
+// Lay lays the message of a point out. The payload may be the point's.
+func (b *Broker) Lay(p *mappings.Point, m *mqtt.Message) error {
+	if err := CheckTopic(p.Name); err != nil {
+		return err
 	}
-	v := p.Parts[0].Value
+	if len(p.Parts) != 1 {
+		return fmt.Errorf("topic %q: %d values for one message", p.Name, len(p.Parts))
+	}
+	v := &p.Parts[0].Value
 	payload := v.Bytes
 	switch v.Kind {
 	case mappings.NoValue:
-		return nil, fmt.Errorf("topic %q: no value", p.Name)
+		return fmt.Errorf("topic %q: no value", p.Name)
 	case mappings.Raw, mappings.Text, mappings.JSON:
 	default:
 		payload = v.AppendText(nil)
 	}
-	return &mqtt.Message{
+	*m = mqtt.Message{
 		Topic: p.Name, Payload: payload, QoS: min(p.QoS, b.Bounds.MaxQoS), Retain: p.Retain && b.Bounds.Retain, Properties: properties(p),
-	}, nil
+	}
+	return nil
 }
 
 // properties are those of the point, and its time where a receiver would take another one for it: a reading with a time of its own,
