@@ -23,6 +23,7 @@ const stopTime = 6 * time.Second
 
 type runCommand struct {
 	configFlag
+	Profile string `hidden:"" placeholder:"DIR" help:"Write profiles of processor, memory and locks into this folder at the end."`
 }
 
 // Help is the long text of "run --help".
@@ -32,7 +33,12 @@ func (runCommand) Help() string {
 }
 
 // Run carries until it is told to stop.
-func (r *runCommand) Run(c *console) error {
+func (r *runCommand) Run(c *console) (err error) {
+	measured, err := profile(r.Profile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, measured()) }()
 	f, err := c.load(r.Config)
 	if err != nil {
 		return err
