@@ -55,6 +55,9 @@ type Bridge struct {
 	// diskless says that the queue directory cannot be used; boot names this run of the machine.
 	diskless bool
 	boot     string
+	// lanes is how many lanes there are, and ordered the last one of a plain MQTT cloud.
+	lanes   atomic.Int32
+	ordered atomic.Pointer[orderedLane]
 }
 
 // upRule is an uplink with what the engine keeps for it.
@@ -259,6 +262,16 @@ func (b *Bridge) relieve(d *desk, window int) {
 			return
 		}
 	}
+}
+
+// pacedByOne says whether room in the window would help nobody: there is one lane, and its cloud confirms what it has, and
+// would take no more of it at a time than the window holds.
+func (b *Bridge) pacedByOne(window int) bool {
+	if b.lanes.Load() != 1 {
+		return false
+	}
+	o := b.ordered.Load()
+	return o != nil && o.paced(window)
 }
 
 // relieveOld brings to safety what has waited for too long: the broker must not hold many messages for one cloud's sake.

@@ -78,11 +78,11 @@ func (b *Bridge) wakeLanes() {
 }
 
 // stampIfWrong writes a point as a record, with a stamp where the clock is not known to be right.
-func (b *Bridge) stampIfWrong(p *mappings.Point) []byte {
+func (b *Bridge) stampIfWrong(dst []byte, p *mappings.Point) []byte {
 	if b.mayStamp() {
-		return p.Append(nil)
+		return p.Append(dst)
 	}
-	return b.stamp(p)
+	return b.stamp(dst, p)
 }
 
 // patience is how long a point may wait in memory that is acknowledged already, or never has to be.

@@ -81,6 +81,7 @@ type cloud struct {
 	heard    atomic.Uint64
 	sentN    atomic.Uint64
 	origins  origins
+	corked   []*session // the local ones that hold back what they send, while answers are handed on
 
 	mu    sync.Mutex
 	lanes map[string]lane
@@ -153,7 +154,7 @@ func (c *cloud) prepare(o mqtt.Options) {
 	if o.WindowBytes == 0 {
 		o.WindowBytes = c.limits.WindowBytes
 	}
-	o.OnMessage = c.receive
+	o.OnMessage, o.OnRead = c.receive, c.gather
 	if c.b.cfg.DialContext != nil {
 		o.DialContext = c.b.cfg.DialContext
 	}
@@ -210,6 +211,10 @@ func (c *cloud) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) 
 		c.refuse(p, rule, why, now)
 		return
 	}
+	if c.limits.Kind != platforms.Ordered {
+		kept := p.Clone() // Its memory is the next message's, and these lanes keep it.
+		p = &kept
+	}
 	c.lane(name).add(p, rule, r, now)
 }
 
@@ -257,8 +262,11 @@ func (c *cloud) lane(name string) lane {
 	case platforms.Budgeted:
 		ln = newBudgetLane(c, name)
 	default:
-		ln = newOrderedLane(c, name)
+		o := newOrderedLane(c, name)
+		c.b.ordered.Store(o)
+		ln = o
 	}
+	c.b.lanes.Add(1)
 	c.lanes[name] = ln
 	if c.run != nil {
 		c.wg.Go(func() { ln.run(c.run) })
@@ -372,6 +380,19 @@ func (c *cloud) notSubscribed(filter string, err error) {
 
 // lost is told of the end of a session.
 func (c *cloud) lost(error) { c.echoes.clear() }
+
+// gather lets the acknowledgements and commands that follow from what came in go out together. It runs on the goroutine
+// that reads the connection.
+func (c *cloud) gather(came bool) {
+	if !came {
+		c.corked = uncork(c.corked)
+		return
+	}
+	c.corked = c.b.local.main.link.cork(c.corked)
+	for _, s := range c.b.local.extras() {
+		c.corked = s.link.cork(c.corked)
+	}
+}
 
 // changed wakes whoever reports the state.
 func (c *cloud) changed() {

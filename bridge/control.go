@@ -91,7 +91,7 @@ func (b *Bridge) Drop(cloud string, ids []uint64) (h Handled, err error) {
 }
 
 // line is where a lane's points wait, and what wakes its sender.
-func (o *orderedLane) line() (queue.Interface, chan struct{}) { return o.queue, nil }
+func (o *orderedLane) line() (queue.Interface, chan struct{}) { return o.queue, o.way.back }
 func (l *budgetLane) line() (queue.Interface, chan struct{})  { return l.queue, l.wake }
 func (l *rowsLane) line() (queue.Interface, chan struct{})    { return l.history, l.wake }
 

@@ -19,7 +19,7 @@ type received struct {
 // receive reads a message of the cloud's. It runs on the goroutine that reads the connection and never blocks.
 func (c *cloud) receive(in *mqtt.Inbound) {
 	now := time.Now()
-	c.carried(&in.Message, &c.heard)
+	c.carried(&in.Message, &c.heard, now)
 	ev := c.platform.Decode(&in.Message)
 	switch ev.Kind {
 	case platforms.Command:

@@ -31,11 +31,16 @@ func (c *cloud) rule(p *mappings.Point) *upRule {
 
 // count counts a point's fate for the cloud and for its rules: a row may be made of the values of several.
 func (c *cloud) count(p *mappings.Point, f fate, why string) {
+	c.fate(p.Rule, p.Also, f, why)
+}
+
+// fate counts the fate of a point that was made by these rules.
+func (c *cloud) fate(rule int, also []int, f fate, why string) {
 	c.tally.add(f, why, 1)
-	if r := c.rule(p); r != nil {
-		r.tally.add(f, why, 1)
+	if rule >= 0 && rule < len(c.b.ups) {
+		c.b.ups[rule].tally.add(f, why, 1)
 	}
-	for _, n := range p.Also {
+	for _, n := range also {
 		if n >= 0 && n < len(c.b.ups) {
 			c.b.ups[n].tally.add(f, why, 1)
 		}
@@ -57,7 +62,7 @@ func (r *upRule) keepsHistory() bool {
 
 // overflowed counts and tells what a queue had to drop since it was asked last; before is the lane's note of it.
 func (c *cloud) overflowed(q queue.Interface, before *uint64) {
-	now := q.Stats().DroppedRecords
+	_, now := q.Tail()
 	if now == *before {
 		return
 	}

@@ -300,30 +300,40 @@ func span(d time.Duration) string {
 const stamped = 0xFE
 
 // stamp writes a row as a record that tells how far its times can be trusted.
-func (b *Bridge) stamp(row *mappings.Point) []byte {
+func (b *Bridge) stamp(rec []byte, row *mappings.Point) []byte {
 	s := b.clockNow()
-	rec := []byte{stamped, 0}
+	right := byte(0)
 	if s.Right {
-		rec[1] = 1
+		right = 1
 	}
+	rec = append(rec, stamped, right)
 	rec = binary.AppendVarint(rec, int64(s.Boottime-max(s.Wall.Sub(row.Arrived), 0)))
 	return row.Append(rec)
 }
 
 // unstamp reads such a record; one without a stamp is of a right clock.
 func unstamp(rec queue.Record) (row mappings.Point, s clock.Stamp, err error) {
-	data := rec.Data
+	var data []byte
+	if data, s, err = stampOf(rec); err != nil {
+		return row, s, err
+	}
+	row, err = mappings.ReadPoint(data)
+	s.Wall = row.Arrived
+	return row, s, err
+}
+
+// stampOf divides a record into its stamp, which lacks the time of arrival yet, and the point.
+func stampOf(rec queue.Record) (data []byte, s clock.Stamp, err error) {
+	data = rec.Data
 	s = clock.Stamp{Boot: rec.Boot, Right: true}
 	if len(data) > 2 && data[0] == stamped {
 		s.Right = data[1] == 1
 		boottime, n := binary.Varint(data[2:])
 		if n <= 0 {
-			return row, s, fmt.Errorf("record of the history cannot be read")
+			return nil, s, fmt.Errorf("record of the history cannot be read")
 		}
 		s.Boottime = time.Duration(boottime)
 		data = data[2+n:]
 	}
-	row, err = mappings.ReadPoint(data)
-	s.Wall = row.Arrived
-	return row, s, err
+	return data, s, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"cloudbridge/mappings"
 	"cloudbridge/platforms"
 )
 
@@ -16,13 +17,14 @@ const (
 
 // later sends a refused message again, and with it what is behind it. One that the broker cannot even say a reason for is
 // given up in the end: it would hold everything up.
-func (o *orderedLane) later(seq uint64, f *flight, v platforms.Verdict, why string) {
+func (o *orderedLane) later(f *flight, v platforms.Verdict, why string) {
 	o.mu.Lock()
-	o.tries[seq]++
-	if v.Cause == platforms.Unknown && o.tries[seq] >= mostTries {
-		delete(o.tries, seq)
+	o.tries[f.seq]++
+	if v.Cause == platforms.Unknown && o.tries[f.seq] >= mostTries {
+		delete(o.tries, f.seq)
 		o.mu.Unlock()
-		o.giveUp(seq, &f.point, fmt.Sprintf("%s (%d times)", why, mostTries))
+		p := o.point(f)
+		o.giveUp(f.seq, &p, fmt.Sprintf("%s (%d times)", why, mostTries))
 		return
 	}
 	wait := min(o.c.b.scaled(time.Second)<<min(o.refusals, 10), o.c.b.scaled(longestRefuse))
@@ -30,8 +32,8 @@ func (o *orderedLane) later(seq uint64, f *flight, v platforms.Verdict, why stri
 	o.resend, o.pause = true, time.Now().Add(max(wait, o.c.b.scaled(v.After)))
 	o.mu.Unlock()
 	poke(o.again)
-	o.c.count(&f.point, fateRetried, why)
-	if rule := o.c.rule(&f.point); rule != nil {
+	o.tell(f, fateRetried, why)
+	if rule := o.c.rule(&mappings.Point{Rule: f.rule}); rule != nil {
 		rule.warnOnce(o.c.b, fmt.Sprintf("%s: %s: %s: it is sent again", o.c.name, f.topic, why))
 	}
 }

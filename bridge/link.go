@@ -115,6 +115,24 @@ func (l *link) up() (*session, <-chan struct{}) {
 	return l.current, l.upc
 }
 
+// cork holds back what the session has to send, if there is one, and adds it to a list.
+func (l *link) cork(list []*session) []*session {
+	if s, _ := l.up(); s != nil {
+		s.Cork()
+		list = append(list, s)
+	}
+	return list
+}
+
+// uncork lets all sessions of a list send, and empties it.
+func uncork(list []*session) []*session {
+	for i, s := range list {
+		s.Uncork()
+		list[i] = nil
+	}
+	return list[:0]
+}
+
 // run keeps the link up until ctx ends.
 func (l *link) run(ctx context.Context) {
 	for ctx.Err() == nil {

@@ -39,6 +39,7 @@ type local struct {
 	filters  []mappings.Filter
 	tokens   sync.Map // *mqtt.Message -> []localMark of a command on its way
 	reporter *reporter
+	hop      *mqtt.Properties // what a message gets that has no properties of its own
 
 	mu    sync.Mutex
 	extra []*localSession
@@ -66,6 +67,7 @@ type localSession struct {
 	since     atomic.Int64 // when it subscribed, as Unix nanoseconds
 	in        atomic.Uint64
 	result    mappings.Result
+	corked    []*session // the clouds' that hold back what they send, while messages are handed on
 }
 
 func newLocal(b *Bridge) *local {
@@ -73,6 +75,7 @@ func newLocal(b *Bridge) *local {
 	if l.id == "" {
 		l.id = randomID(b.cfg.Name)
 	}
+	l.hop = withHop(nil, l.id)
 	l.main = l.session("")
 	l.reporter = newReporter(b, l.main.link)
 	return l
@@ -86,7 +89,7 @@ func (l *local) session(suffix string) *localSession {
 	base.CleanStart, base.SessionExpiry = false, localExpiry
 	base.ReceiveMaximum = localWindow
 	base.PacketIDs = mqtt.NewPacketIDs()
-	base.OnMessage = s.receive
+	base.OnMessage, base.OnRead = s.receive, s.gather
 	if l.b.cfg.DialContext != nil {
 		base.DialContext = l.b.cfg.DialContext
 	}
@@ -276,6 +279,19 @@ func names(subs []mqtt.Subscription) []string {
 // lost holds the echoes: the broker keeps the session, and with it what it has not delivered yet.
 func (s *localSession) lost(error) { s.echoes.freeze() }
 
+// gather lets what many messages make the clouds send go out together. It runs on the goroutine that reads the connection.
+func (s *localSession) gather(came bool) {
+	if came {
+		for _, c := range s.l.b.order {
+			if c.limits.Kind == platforms.Ordered {
+				s.corked = c.link.cork(s.corked)
+			}
+		}
+		return
+	}
+	s.corked = uncork(s.corked)
+}
+
 // receive takes a message in. It runs on the goroutine that reads the connection and never blocks.
 func (s *localSession) receive(in *mqtt.Inbound) {
 	if s.paused.Load() {
@@ -302,6 +318,8 @@ func (s *localSession) receive(in *mqtt.Inbound) {
 	r.release()
 	window := int(s.window.Load())
 	switch open := s.desk.open(); {
+	case open >= window*3/4 && s.l.b.pacedByOne(window):
+		s.watchSoon()
 	case open >= window*3/4:
 		// Bringing to safety waits for the disk, and the loop that reads must not.
 		if s.relieving.CompareAndSwap(false, true) {
@@ -310,9 +328,16 @@ func (s *localSession) receive(in *mqtt.Inbound) {
 				s.relieving.Store(false)
 			}()
 		}
-	case open > 0 && l.b.stored() && s.watching.CompareAndSwap(false, true):
-		// Without a disk the broker is the safest place for as long as its window has room.
-		time.AfterFunc(l.b.scaled(heldTime), s.watch)
+	case open > 0:
+		s.watchSoon()
+	}
+}
+
+// watchSoon has the watch come, unless it will. Without a disk the broker is the safest place for as long as its window has
+// room.
+func (s *localSession) watchSoon() {
+	if s.l.b.stored() && s.watching.CompareAndSwap(false, true) {
+		time.AfterFunc(s.l.b.scaled(heldTime), s.watch)
 	}
 }
 
@@ -397,6 +422,13 @@ func (l *local) heard(m *mqtt.Message) {
 			mark.on.echoes.confirmed(mark.tok, time.Now())
 		}
 	}
+}
+
+// extras are the sessions beside the main one.
+func (l *local) extras() []*localSession {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.extra
 }
 
 // sessions are the main one and those beside it.

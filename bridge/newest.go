@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"errors"
+	"time"
 
 	"cloudbridge/internal/queue"
 	"cloudbridge/mappings"
@@ -22,9 +23,9 @@ var errReplaced = errors.New("replaced by a newer value")
 const marker = 0xFF
 
 // keep queues a point in the way its rule says.
-func (o *orderedLane) keep(p *mappings.Point, rule *upRule, r *receipt) {
+func (o *orderedLane) keep(p *mappings.Point, rule *upRule, r *receipt, now time.Time) {
 	if rule.Keep != "latest" {
-		o.append(p, r)
+		o.append(p, r, now)
 		return
 	}
 	o.mu.Lock()
@@ -36,16 +37,26 @@ func (o *orderedLane) keep(p *mappings.Point, rule *upRule, r *receipt) {
 		return
 	}
 	// The reading is acknowledged when it is taken in, as the rule says.
+	o.way.mu.Lock()
+	defer o.way.mu.Unlock()
 	if err := o.queue.Append(append([]byte{marker}, p.Name...), nil); err != nil {
 		o.c.count(p, fateDropped, err.Error())
 	}
+	if o.way.on != nil {
+		o.leave() // What a marker stands for is looked up when it is sent.
+	}
 }
 
-// read reads the point of a record, for a marker the newest of its topic. That is the record's from then on: it is put
+// read reads the point of a record, which is good until the next; for a marker the newest of its topic. That is the record's from then on: it is put
 // back only where nothing newer has come.
 func (o *orderedLane) read(rec queue.Record) (mappings.Point, error) {
 	if len(rec.Data) == 0 || rec.Data[0] != marker {
-		p, stamp, err := unstamp(rec)
+		data, stamp, err := stampOf(rec)
+		if err != nil {
+			return mappings.Point{}, err
+		}
+		p, err := o.reader.Read(data)
+		stamp.Wall = p.Arrived
 		if err == nil && o.c.b.restamp(&p, stamp) != nil {
 			p.Time = p.Arrived
 		}

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/internal/queue"
 	"cloudbridge/mappings"
@@ -49,17 +47,13 @@ type orderedLane struct {
 	inherited uint64
 	flusher   flusher
 	taken     takenOver
-}
-
-// flight is a record that was sent and not answered.
-type flight struct {
-	on    *session
-	topic string
-	point mappings.Point
-	heard func()        // the echo guard's
-	ended chan struct{} // closed when it is answered
-	// held is true for a message of QoS 0 sent alone: it is settled only when a ping behind it is answered.
-	held bool
+	way       straight
+	layer     platforms.Layer // nil where a point may be another thing than one message
+	// message, delivery and reader are the lane's goroutine's, used again for each record.
+	message  mqtt.Message
+	delivery platforms.Delivery
+	reader   mappings.PointReader
+	spare    []*flight // to be used again
 }
 
 func newOrderedLane(c *cloud, name string) *orderedLane {
@@ -73,13 +67,15 @@ func newOrderedLane(c *cloud, name string) *orderedLane {
 		newest:  newest{points: make(map[string]mappings.Point), sent: make(map[uint64]mappings.Point)},
 		tries:   make(map[uint64]int),
 	}
+	o.layer, _ = c.platform.(platforms.Layer)
+	o.way.back = make(chan struct{}, 1)
 	o.inherited = o.queue.Stats().Last
 	return o
 }
 
 func (o *orderedLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.Time) {
 	if !rule.sampled {
-		o.keep(p, rule, r)
+		o.keep(p, rule, r, now)
 		return
 	}
 	o.mu.Lock()
@@ -91,15 +87,31 @@ func (o *orderedLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.
 		r = nil // It is merged into its interval, as its rule says.
 	}
 	for i := range out {
-		o.keep(&out[i], rule, r)
+		o.keep(&out[i], rule, r, now)
 	}
 	poke(o.sampled)
 }
 
-// append queues a point. Its receipt is released when the record is safe.
-func (o *orderedLane) append(p *mappings.Point, r *receipt) {
-	if err := o.queue.Append(o.c.b.stampIfWrong(p), o.debts.take(r)); err != nil {
+// append queues a point, and sends it where the way is free. Its receipt is released when the record is safe.
+func (o *orderedLane) append(p *mappings.Point, r *receipt, now time.Time) {
+	o.way.mu.Lock()
+	defer o.way.mu.Unlock()
+	o.way.record = o.c.b.stampIfWrong(o.way.record[:0], p)
+	if err := o.queue.Append(o.way.record, o.debts.take(r)); err != nil {
 		o.c.count(p, fateDropped, err.Error())
+	}
+	if cap(o.way.record) > mostRecord {
+		o.way.record = nil
+	}
+	last, dropped := o.queue.Tail()
+	if dropped != o.dropped {
+		o.c.overflowed(o.queue, &o.dropped)
+	}
+	if o.way.on != nil {
+		if !o.c.b.mayStamp() {
+			p.Time = p.Arrived // A wrong clock tells no time.
+		}
+		o.goStraight(p, last, now)
 	}
 	switch {
 	case !o.c.b.stored():
@@ -108,10 +120,10 @@ func (o *orderedLane) append(p *mappings.Point, r *receipt) {
 	case r == nil:
 		o.taken.within(o.c.patience(p), o.queue, &o.flusher, o.settledTo)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.c.overflowed(o.queue, &o.dropped)
 }
+
+// mostRecord is the longest record whose memory is used again: one large message must not cost memory for ever.
+const mostRecord = 16 << 10
 
 // startSampling starts the goroutine that closes intervals, with the first rule that samples. mu is held.
 func (o *orderedLane) startSampling() {
@@ -132,7 +144,7 @@ func (o *orderedLane) sample(ctx context.Context) {
 		o.mu.Unlock()
 		o.c.skipped(skips)
 		for i := range due {
-			o.append(&due[i], nil)
+			o.append(&due[i], nil, time.Now())
 		}
 		if !waiting {
 			at = time.Time{}
@@ -146,7 +158,7 @@ func (o *orderedLane) finish(now time.Time) {
 	rest := o.sampler.close()
 	o.mu.Unlock()
 	for i := range rest {
-		o.append(&rest[i], nil)
+		o.append(&rest[i], nil, now)
 	}
 }
 
@@ -170,175 +182,6 @@ func (o *orderedLane) run(ctx context.Context) {
 	}
 }
 
-// drain sends from the oldest unsettled record on, until the session ends or a record must be sent again.
-func (o *orderedLane) drain(ctx context.Context, s *session) {
-	o.mu.Lock()
-	after, at := o.settler.base, o.pause
-	o.resend = false
-	o.mu.Unlock()
-	if !sleep(s.ctx, time.Until(at)) {
-		return
-	}
-	dctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	stop := context.AfterFunc(ctx, cancel)
-	defer stop()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		o.watch(dctx, cancel)
-	}()
-	defer func() {
-		cancel()
-		<-watched // An old watcher would take the next one's word.
-	}()
-	limit := o.limiter()
-	for {
-		recs, err := o.queue.Peek(dctx, after, peekMost)
-		if err != nil {
-			return
-		}
-		for _, rec := range recs {
-			if o.mustResend() {
-				return
-			}
-			if rec.Seq > after+1 {
-				o.gap(rec.Seq)
-			}
-			after = rec.Seq
-			if o.backlog(rec.Seq) && limit != nil && limit.Wait(dctx) != nil {
-				return
-			}
-			if err := o.send(dctx, s, rec); err != nil {
-				return
-			}
-		}
-	}
-}
-
-// watch ends a drain when a record must be sent again, for Peek may be waiting for a new one.
-func (o *orderedLane) watch(ctx context.Context, cancel func()) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-o.again:
-			if o.mustResend() {
-				cancel()
-				return
-			}
-		}
-	}
-}
-
-// limiter paces a backlog; what is new goes at once.
-func (o *orderedLane) limiter() *rate.Limiter {
-	if o.c.cfg.DrainRate <= 0 {
-		return nil
-	}
-	return rate.NewLimiter(rate.Limit(o.c.cfg.DrainRate/o.c.b.scale), 1)
-}
-
-// backlog says whether a record waited when the link came up.
-func (o *orderedLane) backlog(seq uint64) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return seq <= o.backed
-}
-
-func (o *orderedLane) mustResend() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.resend
-}
-
-// gap settles what the queue dropped before it was sent.
-func (o *orderedLane) gap(seq uint64) {
-	o.mu.Lock()
-	if o.settler.base > 0 {
-		// Markers may be among what is gone: without them their points would wait for ever.
-		clear(o.newest.points)
-	}
-	o.settler.skipTo(seq)
-	base := o.settler.base
-	o.mu.Unlock()
-	_ = o.queue.Commit(base)
-}
-
-// send sends one record. The error ends the drain.
-func (o *orderedLane) send(ctx context.Context, s *session, rec queue.Record) error {
-	o.mu.Lock()
-	f := o.flights[rec.Seq]
-	skip := o.settler.settled(rec.Seq) || f != nil && f.on == s
-	single := o.single > 0
-	o.mu.Unlock()
-	if skip {
-		return nil
-	}
-	p, err := o.read(rec)
-	if err != nil {
-		if !errors.Is(err, errReplaced) {
-			o.c.tally.add(fateDropped, "record not readable", 1)
-		}
-		o.settle(rec.Seq)
-		return nil
-	}
-	now := time.Now()
-	if rule := o.c.rule(&p); rule != nil && rule.MaxAge > 0 && now.Sub(p.Time) > rule.MaxAge {
-		o.c.count(&p, fateDropped, "older than max_age")
-		o.settle(rec.Seq)
-		return nil
-	}
-	if o.c.b.mayStamp() {
-		p.Late = o.backlog(rec.Seq)
-	} else {
-		p.Time = p.Arrived // A wrong clock tells no time.
-	}
-	ds, err := o.c.platform.Encode([]mappings.Point{p})
-	if err != nil {
-		o.giveUp(rec.Seq, &p, err.Error())
-		return nil
-	}
-	for i := range ds {
-		if err := o.deliver(ctx, s, rec.Seq, &p, &ds[i], single); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// deliver publishes one delivery, and in single file waits for its answer.
-func (o *orderedLane) deliver(ctx context.Context, s *session, seq uint64, p *mappings.Point, d *platforms.Delivery, single bool) error {
-	m := d.Message
-	if o.c.blocked.is(m.Topic, time.Now()) {
-		o.giveUp(seq, p, "this account may not publish to "+m.Topic+" (tried again every ten minutes)")
-		return nil
-	}
-	if single && s.Ping(ctx) != nil {
-		return errNotSent // The link was dead before this message: it is not to blame.
-	}
-	f := &flight{on: s, topic: m.Topic, point: *p, heard: o.c.sent(d), ended: make(chan struct{}), held: single && m.QoS == 0}
-	o.mu.Lock()
-	o.flights[seq] = f
-	o.mu.Unlock()
-	o.c.left(p, d)
-	err := s.Publish(ctx, m, func(res mqtt.Result) { o.answered(seq, f, m.QoS, res.Err) })
-	if err == nil {
-		o.c.carried(m, &o.c.sentN)
-		if single {
-			return o.alone(ctx, s, seq, f)
-		}
-		return nil
-	}
-	o.land(seq, f)
-	if neverGoes(err) {
-		o.giveUp(seq, p, err.Error())
-		return nil
-	}
-	awaitEnd(ctx, s)
-	return err
-}
-
 // neverGoes says whether Publish refused a message for what it is. Any other error means that the session is ending.
 func neverGoes(err error) bool {
 	var large *mqtt.TooLargeError
@@ -354,72 +197,66 @@ func awaitEnd(ctx context.Context, s *session) {
 	}
 }
 
-// errNotSent ends a drain whose link turned out to be dead before the next message.
-var errNotSent = errors.New("the link was lost before the message")
-
-// answered hears what became of a message. It runs on the session's goroutine.
-func (o *orderedLane) answered(seq uint64, f *flight, qos byte, err error) {
-	var refusal *mqtt.RefusedError
+// answered hears what became of a message. It runs on the session's goroutine, or on that which wrote it.
+func (o *orderedLane) answered(f *flight, err error) {
 	switch {
-	case err == nil && f.held:
-		f.heard()
-	case err == nil:
-		f.heard()
+	case err != nil:
+		o.failed(f, err)
+	case f.held:
+		f.confirmed()
+	default:
+		f.confirmed()
 		word := fateConfirmed
-		if qos == 0 {
+		if f.qos == 0 {
 			word = fateSent
 		}
-		o.c.count(&f.point, word, "")
+		o.tell(f, word, "")
 		o.mu.Lock()
 		o.refusals = 0
-		delete(o.tries, seq)
+		delete(o.tries, f.seq)
 		o.mu.Unlock()
-		o.settle(seq)
-	case errors.As(err, &refusal) && refusal.Packet != mqtt.Disconnect:
-		v := o.c.platform.Judge(platforms.Reply{Reason: refusal.Reason, Topic: f.topic})
-		o.judged(seq, f, v, refusal)
-	default:
-		o.mu.Lock()
-		if o.single > 0 && unexplained(err) {
-			o.blame[seq]++
-		}
-		o.resend = true
-		o.mu.Unlock()
-		poke(o.again)
-		o.c.count(&f.point, fateRetried, "the connection was lost")
+		o.settle(f.seq)
 	}
-	o.land(seq, f)
+	o.land(f)
+}
+
+// failed acts on a message that was refused, or whose fate a lost connection leaves open.
+func (o *orderedLane) failed(f *flight, err error) {
+	var refusal *mqtt.RefusedError
+	if errors.As(err, &refusal) && refusal.Packet != mqtt.Disconnect {
+		o.judged(f, o.c.platform.Judge(platforms.Reply{Reason: refusal.Reason, Topic: f.topic}), refusal)
+		return
+	}
+	o.mu.Lock()
+	if o.single > 0 && unexplained(err) {
+		o.blame[f.seq]++
+	}
+	o.resend = true
+	o.mu.Unlock()
+	poke(o.again)
+	o.tell(f, fateRetried, "the connection was lost")
 }
 
 // judged acts on a refusal of one message.
-func (o *orderedLane) judged(seq uint64, f *flight, v platforms.Verdict, refusal error) {
+func (o *orderedLane) judged(f *flight, v platforms.Verdict, refusal error) {
 	why := v.Why
 	if why == "" {
 		why = refusal.Error()
 	}
 	switch v.Outcome {
 	case platforms.Confirmed:
-		f.heard()
-		o.c.count(&f.point, fateConfirmed, "")
-		o.settle(seq)
+		f.confirmed()
+		o.tell(f, fateConfirmed, "")
+		o.settle(f.seq)
 	case platforms.Refused:
 		if v.Cause == platforms.NotAllowed {
 			o.c.blocked.block(f.topic, time.Now().Add(o.c.b.scaled(refusedPause)))
 		}
-		o.giveUp(seq, &f.point, why)
+		p := o.point(f)
+		o.giveUp(f.seq, &p, why)
 	default:
-		o.later(seq, f, v, why)
+		o.later(f, v, why)
 	}
-}
-
-// land takes a flight off the list, unless the record flies again already.
-func (o *orderedLane) land(seq uint64, f *flight) {
-	o.mu.Lock()
-	if o.flights[seq] == f {
-		delete(o.flights, seq)
-	}
-	o.mu.Unlock()
-	close(f.ended)
 }
 
 func (o *orderedLane) settle(seq uint64) {
@@ -465,7 +302,7 @@ func (o *orderedLane) save() (saved, lost int) {
 		}
 	}
 	for _, p := range o.newest.points {
-		o.append(&p, nil)
+		o.append(&p, nil, time.Now())
 	}
 	return put(o.queue)
 }

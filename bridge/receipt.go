@@ -104,6 +104,7 @@ func (d *desk) settle(r *receipt) {
 	r.settled = true
 	d.settled.settle(r.number)
 	in := r.in
+	r.in = nil // What is remembered of it is not its payload.
 	d.past = append(d.past, in.PacketID)
 	for len(d.past) > mostSettled {
 		if old := d.byID[d.past[0]]; old != nil && old.settled {
@@ -163,12 +164,19 @@ type debts struct {
 	mu   sync.Mutex
 	list []*debt
 	head int
+	// spare are those that are paid, to be used again.
+	spare []*debt
 }
 
+// debt is one receipt that is held up. pay is its safe, made once for all receipts that it holds up in its life.
 type debt struct {
 	r    *receipt
 	paid atomic.Bool
+	pay  func()
 }
+
+// mostSpare is how many paid debts are kept to be used again.
+const mostSpare = 1024
 
 // take holds a receipt up and returns what releases it; nil for a message that needs no receipt.
 func (d *debts) take(r *receipt) (safe func()) {
@@ -176,20 +184,33 @@ func (d *debts) take(r *receipt) (safe func()) {
 		return nil
 	}
 	r.hold()
-	one := &debt{r: r}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.sweep()
-	d.list = append(d.list, one)
-	d.mu.Unlock()
-	return func() {
-		one.paid.Store(true)
-		r.release()
+	var one *debt
+	if n := len(d.spare); n > 0 {
+		one = d.spare[n-1]
+		d.spare = d.spare[:n-1]
+		one.paid.Store(false)
+	} else {
+		one = &debt{}
+		one.pay = func() {
+			r := one.r // Once it is paid it may hold up another.
+			one.paid.Store(true)
+			r.release()
+		}
 	}
+	one.r = r
+	d.list = append(d.list, one)
+	return one.pay
 }
 
 // sweep forgets what is released at the head of the list. mu is held.
 func (d *debts) sweep() {
 	for d.head < len(d.list) && d.list[d.head].paid.Load() {
+		if len(d.spare) < mostSpare {
+			d.spare = append(d.spare, d.list[d.head])
+		}
 		d.list[d.head] = nil
 		d.head++
 	}

@@ -103,7 +103,7 @@ func (l *rowsLane) keep(row *mappings.Point) {
 		l.c.count(row, fateDropped, "not sent in its slot, and its rule keeps no history")
 		return
 	}
-	if err := l.history.Append(l.c.b.stamp(row), nil); err != nil {
+	if err := l.history.Append(l.c.b.stamp(nil, row), nil); err != nil {
 		l.c.count(row, fateDropped, err.Error())
 	}
 	l.c.overflowed(l.history, &l.dropped)
@@ -218,7 +218,7 @@ func (l *rowsLane) overMQTT(ctx context.Context, s *session, row *mappings.Point
 		return platforms.Retry
 	}
 	heard()
-	l.c.carried(d.Message, &l.c.sentN)
+	l.c.carried(d.Message, &l.c.sentN, time.Now())
 	l.c.count(row, fateSent, "")
 	return platforms.Confirmed
 }

@@ -26,7 +26,7 @@ func (o *orderedLane) alone(ctx context.Context, s *session, seq uint64, f *flig
 			o.accuse(seq)
 			return err
 		}
-		o.c.count(&f.point, fateSent, "")
+		o.tell(f, fateSent, "")
 		o.settle(seq)
 	}
 	o.mu.Lock()

@@ -15,6 +15,7 @@ type traffic struct {
 	mu     sync.Mutex
 	month  trafficMonth
 	warned bool
+	next   time.Time // when to look which month it is
 }
 
 // trafficMonth is what a month had so far. Bytes are those of topics and payloads, without the few that MQTT and TLS add.
@@ -27,8 +28,8 @@ type trafficMonth struct {
 func (t *traffic) add(m *mqtt.Message, now time.Time, most int64) (used bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if month := now.Format("2006-01"); t.month.Month != month {
-		t.month, t.warned = trafficMonth{Month: month}, false
+	if !now.Before(t.next) {
+		t.turn(now)
 	}
 	t.month.Bytes += int64(len(m.Topic) + len(m.Payload))
 	if most <= 0 || t.warned || t.month.Bytes <= most {
@@ -36,6 +37,14 @@ func (t *traffic) add(m *mqtt.Message, now time.Time, most int64) (used bool) {
 	}
 	t.warned = true
 	return true
+}
+
+// turn looks which month it is, once an hour: a clock may be set back as well. mu is held.
+func (t *traffic) turn(now time.Time) {
+	t.next = now.Truncate(time.Hour).Add(time.Hour)
+	if month := now.Format("2006-01"); t.month.Month != month {
+		t.month, t.warned = trafficMonth{Month: month}, false
+	}
 }
 
 func (t *traffic) state() trafficMonth {
@@ -51,9 +60,9 @@ func (t *traffic) restore(m trafficMonth) {
 }
 
 // carried counts a message that went to or came from the cloud.
-func (c *cloud) carried(m *mqtt.Message, way *atomic.Uint64) {
+func (c *cloud) carried(m *mqtt.Message, way *atomic.Uint64, now time.Time) {
 	way.Add(1)
-	if c.traffic.add(m, time.Now(), c.cfg.MonthlyData) {
+	if c.traffic.add(m, now, c.cfg.MonthlyData) {
 		c.b.log.Warn(fmt.Sprintf("%s: this month's data is beyond monthly_data (%.1f GB): it goes on, but the plan may end",
 			c.name, float64(c.cfg.MonthlyData)/1e9))
 	}

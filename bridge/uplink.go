@@ -46,7 +46,11 @@ func (b *Bridge) carry(m *mqtt.Message, ids []int, from *cloud, res *mappings.Re
 			continue
 		}
 		if c.cfg.Kind.TakesAnyTopic {
-			p.Properties = withHop(p.Properties, b.local.id)
+			if p.Properties == nil {
+				p.Properties = b.local.hop
+			} else {
+				p.Properties = withHop(p.Properties, b.local.id)
+			}
 		}
 		rule.last.note(p, now)
 		c.add(p, rule, r, now)
@@ -124,7 +128,9 @@ func (l *lastSeen) note(p *mappings.Point, now time.Time) {
 	defer l.mu.Unlock()
 	l.at = now
 	if len(p.Parts) > 0 {
-		l.value = p.Parts[0].Value.AppendText(l.value[:0])
+		v := p.Parts[0].Value
+		v.Bytes = v.Bytes[:min(len(v.Bytes), mostKept)]
+		l.value = v.AppendText(l.value[:0])
 	}
 }
 
@@ -133,6 +139,9 @@ func (l *lastSeen) fail(m *mqtt.Message, err error, now time.Time) {
 	defer l.mu.Unlock()
 	l.problem = &Problem{Time: now, Topic: m.Topic, Payload: cut(string(m.Payload)), Why: err.Error()}
 }
+
+// mostKept is how much of the last value is kept: enough for what is shown, whatever its characters.
+const mostKept = 4 * mostShown
 
 // mostShown is how much of a payload is shown to people.
 const mostShown = 200
