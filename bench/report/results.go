@@ -107,14 +107,13 @@ func mib(kib int) float64 { return float64(kib) / 1024 }
 
 // The figures. Those of the way down are missing where nothing went down.
 var (
-	perSecond  figure = func(r result) (float64, bool) { return r.Uplink.PerSecond, true }
-	cpu        figure = func(r result) (float64, bool) { return r.CPUPer100k, true }
-	p50        figure = func(r result) (float64, bool) { return r.Uplink.Latency.P50, true }
-	p99        figure = func(r result) (float64, bool) { return r.Uplink.Latency.P99, true }
-	idle       figure = func(r result) (float64, bool) { return mib(r.IdleRSS), true }
-	peak       figure = func(r result) (float64, bool) { return mib(r.PeakRSS), true }
-	otherCores figure = func(r result) (float64, bool) { return r.OtherCores, true }
-	downP50    figure = func(r result) (float64, bool) {
+	perSecond figure = func(r result) (float64, bool) { return r.Uplink.PerSecond, true }
+	cpu       figure = func(r result) (float64, bool) { return r.CPUPer100k, true }
+	p50       figure = func(r result) (float64, bool) { return r.Uplink.Latency.P50, true }
+	p99       figure = func(r result) (float64, bool) { return r.Uplink.Latency.P99, true }
+	idle      figure = func(r result) (float64, bool) { return mib(r.IdleRSS), true }
+	peak      figure = func(r result) (float64, bool) { return mib(r.PeakRSS), true }
+	downP50   figure = func(r result) (float64, bool) {
 		if r.Downlink == nil {
 			return 0, false
 		}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -50,38 +52,44 @@ func (m measured) markdown() string {
 		}
 	}
 	if m.old != nil {
-		m.old.section(&b, "W8", m.old.Workloads["W8"]+"; cloudbridge with `protocol = \"3.1.1\"`")
+		m.old.section(&b, "W8", m.old.Workloads["W8"]+"; cloudbridge with `protocol = \"3.1.1\"`"+m.when(m.old))
 	}
 	if m.always != nil {
 		for _, w := range slices.Sorted(maps.Keys(m.always.Workloads)) {
-			m.always.section(&b, w, m.always.Workloads[w]+"; cloudbridge with `durability = \"always\"`")
+			m.always.section(&b, w, m.always.Workloads[w]+"; cloudbridge with `durability = \"always\"`"+m.when(m.always))
 		}
 	}
 	return b.String()
 }
 
+// first is the part that the head of the report is about.
+func (m measured) first() *results { return cmp.Or(m.all, m.old, m.always) }
+
+// when tells of a part that was measured on another day than the first.
+func (m measured) when(r *results) string {
+	day := r.Created.Format(time.DateOnly)
+	if day == m.first().Created.Format(time.DateOnly) {
+		return ""
+	}
+	return "; measured on " + day
+}
+
 // about says when, where and with what was measured.
 func (m measured) about(b *strings.Builder) {
-	any := m.all
-	if any == nil {
-		any = m.old
-	}
-	if any == nil {
-		any = m.always
-	}
-	fmt.Fprintf(b, "Measured on %s: %s, %d cores, %d MiB, %s, Linux %s.\n", any.Created.Format("2006-01-02"),
-		any.Machine.CPU, any.Machine.Cores, any.Machine.MemoryMB, any.Machine.OS, any.Machine.Kernel)
-	fmt.Fprintf(b, "%s, built with %s", m.version, any.Machine.Go)
+	first := m.first()
+	fmt.Fprintf(b, "Measured on %s: %s, %d cores, %d MiB, %s, Linux %s.\n", first.Created.Format(time.DateOnly),
+		first.Machine.CPU, first.Machine.Cores, first.Machine.MemoryMB, first.Machine.OS, first.Machine.Kernel)
+	fmt.Fprintf(b, "%s, built with %s", m.version, first.Machine.Go)
 	said := map[string]bool{"": true}
-	for _, name := range slices.Sorted(maps.Keys(any.Versions)) {
-		if v := any.Versions[name]; !said[v] {
+	for _, name := range slices.Sorted(maps.Keys(first.Versions)) {
+		if v := first.Versions[name]; !said[v] {
 			said[v] = true
 			fmt.Fprintf(b, "; %s", v)
 		}
 	}
-	fmt.Fprintf(b, ".\n%d rounds; at full speed %s messages, at fixed rates %d s.\n", any.rounds(), thousands(any.Sizes.Messages), any.Sizes.Seconds)
-	for _, name := range slices.Sorted(maps.Keys(any.Skipped)) {
-		fmt.Fprintf(b, "\n`%s` was left out: %s\n", name, any.Skipped[name])
+	fmt.Fprintf(b, ".\nRounds: %d; at full speed %s messages, at fixed rates %d s.\n", first.rounds(), thousands(first.Sizes.Messages), first.Sizes.Seconds)
+	for _, name := range slices.Sorted(maps.Keys(first.Skipped)) {
+		fmt.Fprintf(b, "\n`%s` was left out: %s\n", name, first.Skipped[name])
 	}
 }
 
@@ -183,6 +191,7 @@ const busy = 0.5
 // notes says what a reader has to know of a bridge's rounds beside the figures.
 func (r *results) notes(workload, bridge string) []string {
 	var notes []string
+	others := 0.0
 	for _, x := range r.Results {
 		if x.Workload != workload || x.Bridge != bridge {
 			continue
@@ -203,9 +212,10 @@ func (r *results) notes(workload, bridge string) []string {
 		if _, back := reconnect(x); x.Outage != nil && !back {
 			notes = append(notes, round+"nothing arrived after the cloud's return")
 		}
-		if n, _ := otherCores(x); n > busy {
-			notes = append(notes, round+fmt.Sprintf("other programs kept %.1f cores busy", n))
-		}
+		others = max(others, x.OtherCores)
+	}
+	if others > busy {
+		notes = append(notes, fmt.Sprintf("%s: other programs kept up to %.1f cores busy", bridge, others))
 	}
 	return notes
 }
