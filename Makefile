@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 BUILD    = CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 
-.PHONY: build test faults demo lint bench cross deps clean
+.PHONY: build test faults demo lint bench bench-report bench-go bench-check bench-baseline cross deps clean
 
 build:
 	$(BUILD) -o cloudbridge ./cmd/cloudbridge
@@ -25,8 +25,36 @@ lint:
 	go vet ./...
 	go tool staticcheck ./...
 
+# Measures cloudbridge beside other bridges, with a benchmark that is no part of this project, and writes the tables of
+# docs/performance.md. Most of an hour on a machine that has nothing else to do.
+BENCH  ?= ../shared/bench
+ROUNDS ?= 3
 bench:
+	@BENCH="$(BENCH)" ROUNDS="$(ROUNDS)" bench/run
+
+# Writes the tables again from what was measured last.
+bench-report: build
+	go run ./bench/report -version "$$(./cloudbridge --version)"
+
+# All Go benchmarks, once.
+bench-go:
 	go test -run '^$$' -bench . -benchmem ./...
+
+# What a message allocates is watched: bench-check compares with the stored baseline and fails where it is more. Left out is
+# what needs a broker, and what waits for the disk each time and so depends on its speed.
+WATCHED = ./mappings ./internal/queue ./internal/mqtt ./internal/mqtt/wire ./bridge
+WATCH   = go test -run '^$$' -bench . -skip '^BenchmarkPublish$$|BlackHole|^BenchmarkAppendFlush$$/^b=1$$' \
+	-benchmem -benchtime 100ms -count 6 -cpu 2 $(WATCHED)
+
+bench-check:
+	@mkdir -p bench/build
+	$(WATCH) > bench/build/check.txt || { cat bench/build/check.txt; exit 1; }
+	go run ./bench/check bench/baseline.txt bench/build/check.txt
+
+bench-baseline:
+	@mkdir -p bench/build
+	$(WATCH) > bench/build/baseline.txt || { cat bench/build/baseline.txt; exit 1; }
+	grep -v '^ok\|^PASS' bench/build/baseline.txt > bench/baseline.txt
 
 # Raspberry Pi OS runs arm64 or, on the oldest boards, arm v6.
 cross:
@@ -39,4 +67,4 @@ deps:
 	@packaging/test-deps.sh
 
 clean:
-	rm -rf cloudbridge dist
+	rm -rf cloudbridge dist bench/build

@@ -27,6 +27,19 @@ func thousand(tb testing.TB) *Table {
 
 var benchMessage = &mqtt.Message{Topic: "iot/room400/picow/temp", Payload: []byte("27.5")}
 
+// BenchmarkMatch is one pattern on one topic, without a table.
+func BenchmarkMatch(b *testing.B) {
+	p := mustPattern(b, "iot/{room}/{device}/temp")
+	var captures []string
+	b.ReportAllocs()
+	for b.Loop() {
+		var ok bool
+		if captures, ok = p.Match(benchMessage.Topic, captures[:0]); !ok {
+			b.Fatal("no match")
+		}
+	}
+}
+
 func BenchmarkUp(b *testing.B) {
 	table := thousand(b)
 	var r Result

@@ -123,6 +123,24 @@ func BenchmarkAppendCommitLog(b *testing.B) {
 	}
 }
 
+// BenchmarkAppendPeekCommitLog is the same with the sender's look at what came, 64 at a time.
+func BenchmarkAppendPeekCommitLog(b *testing.B) {
+	q := open(b, b.TempDir(), Options{BootID: uuidBoot})
+	rec := make([]byte, 200)
+	safe := func() {}
+	b.ReportAllocs()
+	var after, seq uint64
+	for b.Loop() {
+		must(b, q.Append(rec, safe))
+		if seq++; seq%64 == 0 {
+			recs, err := q.Peek(b.Context(), after, 64)
+			must(b, err)
+			after = recs[len(recs)-1].Seq
+			must(b, q.Commit(after))
+		}
+	}
+}
+
 // BenchmarkDrain reads from disk and commits, so many at a time; filling up is not counted.
 func BenchmarkDrain(b *testing.B) {
 	const filled = 50_000
