@@ -58,7 +58,7 @@ func (l *budgetLane) overdue(now time.Time) uint64 {
 }
 
 // sendBatch sends points of one address in one request. Where the budget does not allow them yet it says when it will.
-func (l *budgetLane) sendBatch(ctx context.Context, now time.Time) (slot time.Time) {
+func (l *budgetLane) sendBatch(ctx context.Context, s *session, now time.Time) (slot time.Time) {
 	b := l.c.platform.(platforms.Backfiller)
 	h, _ := b.History(l.name)
 	l.mu.Lock()
@@ -103,11 +103,57 @@ func (l *budgetLane) sendBatch(ctx context.Context, now time.Time) (slot time.Ti
 	case v.Outcome == platforms.Refused:
 		l.most = 0
 		l.giveUp(&points[0], seqs[0], v.Why)
+	case v.Cause == platforms.NotThere && now.Sub(l.made[points[0].Name]) >= l.c.b.scaled(makeAgain):
+		return l.makePlace(ctx, s, points[0].Name, v.Why, now)
 	default:
 		l.c.tally.add(fateRetried, v.Why, 1)
 		l.pacer.pause(now.Add(l.c.b.scaled(max(v.After, 2*time.Second))), v.Why)
 	}
 	return now
+}
+
+// makeAgain is how long it is until another value is spent on making an address: where the account has all the feeds that it may
+// have, each of them is refused.
+const makeAgain = 10 * time.Minute
+
+// makePlace sends the newest point of an address in the usual way, as a value of now: it makes the feed, which its history
+// needs and cannot make. Where the budget does not allow that yet it says when it will.
+func (l *budgetLane) makePlace(ctx context.Context, s *session, name, why string, now time.Time) (slot time.Time) {
+	p, seq, ok := l.newest(name)
+	if !ok {
+		return now
+	}
+	if slot = l.send(ctx, s, p, seq, now); slot.After(now) {
+		return slot
+	}
+	if l.made == nil {
+		l.made = make(map[string]time.Time)
+	}
+	l.made[name] = now
+	l.c.tally.add(fateRetried, why, 1)
+	l.pacer.pause(now.Add(l.c.b.scaled(2*time.Second)), why)
+	return now
+}
+
+// newest is the newest point of an address that waits, as far as its history is looked through.
+func (l *budgetLane) newest(name string) (p mappings.Point, seq uint64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	base := l.settler.base
+	last := l.queue.Stats().Last
+	// Near the end of a long queue there may be none of this address: then the newest of those that go next.
+	for _, after := range []uint64{base + max(last-min(base, last), batchPeek) - batchPeek, base} {
+		for _, rec := range peekNow(l.queue, after, batchPeek) {
+			q, stamp, err := unstamp(rec)
+			if err == nil && q.Name == name && !l.settler.settled(rec.Seq) && !l.trying(rec.Seq) && l.c.b.restamp(&q, stamp) == nil {
+				p, seq, ok = q, rec.Seq, true
+			}
+		}
+		if ok {
+			break
+		}
+	}
+	return p, seq, ok
 }
 
 // gather takes the oldest backlog points of one address. mu is held.

@@ -302,6 +302,7 @@ func laneFolders(tb testing.TB, dir string) (list []string) {
 }
 
 // written are the bytes that this process has caused to be written to disks, as far as the system tells.
+// It is an upper bound: of a file that was filled in large pieces Linux counts a whole piece for each changed page.
 func written(tb testing.TB) (bytes int64) {
 	tb.Helper()
 	data, err := os.ReadFile("/proc/self/io")

@@ -45,6 +45,7 @@ type budgetLane struct {
 	on     *session
 	backed uint64
 	most   int
+	made   map[string]time.Time // when a value was last sent to make an address that was not there for history
 	// stopping says that what waits need not be fair any more, only sent.
 	stopping bool
 }
@@ -64,10 +65,8 @@ func newBudgetLane(c *cloud, name string) *budgetLane {
 	c.b.memory.remember(c.platform.Account(), name, p)
 	l := &budgetLane{
 		c: c, name: name, pacer: p,
-		queue:   c.newQueue(name),
-		wake:    make(chan struct{}, 1),
-		latest:  newLatest(c.b.scale),
-		sampler: newSampler(),
+		queue: c.newQueue(name), wake: make(chan struct{}, 1),
+		latest: newLatest(c.b.scale), sampler: newSampler(),
 	}
 	l.inherited = l.queue.Stats().Last
 	l.recall()
@@ -140,7 +139,7 @@ func (l *budgetLane) run(ctx context.Context) {
 			continue
 		}
 		if l.batchTurn(s) {
-			if slot := l.sendBatch(ctx, now); slot.After(now) {
+			if slot := l.sendBatch(ctx, s, now); slot.After(now) {
 				waitAny(ctx, nil, s.ctx.Done(), earliest(at, slot))
 			}
 			continue

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -149,6 +150,68 @@ func TestAdafruitHistory(t *testing.T) {
 			at, ok := seen[fmt.Sprint(i)]
 			if off := at.Sub(began.Add(time.Duration(i) * 10 * time.Second)); !ok || off.Abs() > 5*time.Second {
 				b.Errorf("reading %d: there %v, %v off its time", i, ok, off)
+			}
+		}
+	})
+}
+
+// TestAdafruitHistoryOfNewFeeds has readings wait for feeds that are not there yet. REST refuses their history; the newest
+// reading of each makes its feed, and then the rest goes at its own time.
+func TestAdafruitHistoryOfNewFeeds(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		aio, err := adafruitiotest.Start(emulator.Options{Listener: b.listen("aio:1883"), HTTPListener: b.listen("aio:80"), Delay: jitter})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = aio.Close() })
+		line := &breakable{dial: b.net.DialContext}
+		line.set(true)
+		l := b.lab().cloud("home", adafruitio.Kind, func(c any) {
+			a := c.(*adafruitio.Cloud)
+			a.URL, a.APIURL, a.Username, a.Key = "mqtt://aio:1883", "http://aio:80/api/v2", aio.Username(), aioKey
+		})
+		l.cfg.DialContext = line.dialContext
+		l.cfg.Queue.Dir = t.TempDir()
+		l.up("iot/{device}/temp", "home", feed("{device}"), func(u *Uplink) { u.Keep = "all" })
+		br, stop := l.run()
+		eventually(b.T, "the house online", func() bool { return br.Status().Local.State == stateOnline })
+		board := b.board()
+		began := time.Now()
+		const n = 200 // of each feed: the newest is further back than one look at the queue
+		for i := range n {
+			board.publish("iot/dev0/temp", fmt.Sprint(i))
+			board.publish("iot/dev1/temp", fmt.Sprint(i))
+			time.Sleep(10 * time.Second)
+		}
+		line.set(false)
+		time.Sleep(20 * time.Minute)
+		if w := br.Status().Clouds[0].Counts.Waiting; w != 0 {
+			b.Errorf("%d points still wait: %+v", w, br.Status().Clouds[0])
+		}
+		stop()
+		// A feed that is not there is the only thing to be refused, once for each.
+		bad := refused(aio)
+		for _, e := range bad {
+			if !strings.Contains(e.Why, "not found") {
+				b.Errorf("refused: %+v", e)
+			}
+		}
+		if len(bad) != 2 {
+			b.Errorf("%d requests were refused, want one for each feed", len(bad))
+		}
+		for i := range 2 {
+			points := aio.Points(aio.Username(), fmt.Sprintf("dev%d", i))
+			if len(points) != n {
+				b.Fatalf("feed %d has %d points, want %d", i, len(points), n)
+			}
+			if points[0].Value != fmt.Sprint(n-1) {
+				b.Errorf("reading %s made the feed, want the newest", points[0].Value)
+			}
+			for _, p := range points[1:] {
+				k, err := strconv.Atoi(p.Value)
+				if off := p.Created.Sub(began.Add(time.Duration(k) * 10 * time.Second)); err != nil || off.Abs() > 5*time.Second {
+					b.Errorf("reading %s is %v off its time", p.Value, off)
+				}
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package mappings
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func (t *Table) Explain(m *mqtt.Message, now time.Time) []Explanation {
 		u, e, r := &t.up[rule], Explanation{Rule: rule}, Result{}
 		if e.match(rd, u.Local, m.Topic) {
 			u.run(rule, m, rd, &r)
-			e.take(&r)
+			e.take(&r, "skipped: ")
 			e.Value = pointsText(r.Points)
 		}
 		all = append(all, e)
@@ -55,7 +56,7 @@ func (t *Table) ExplainDown(c *Command, now time.Time) []Explanation {
 			e.Why = "the rule reads " + d.Source.Name.src + ", this is " + c.Address.Name
 		case e.match(rd, d.Source.Name, c.Address.Name):
 			d.run(rule, c, rd, &r)
-			e.take(&r)
+			e.take(&r, "dropped: ")
 			for _, p := range r.Commands {
 				e.Value = string(p.Message.Payload)
 			}
@@ -88,12 +89,13 @@ func (e *Explanation) match(rd *reading, p *Pattern, topic string) bool {
 	return true
 }
 
-// take notes what a rule made.
-func (e *Explanation) take(r *Result) {
+// take notes what a rule made. passed is the word for what it passes by, the one under which the bridge counts it: a
+// reading that a rule does not want is skipped, a command that nobody gets is dropped.
+func (e *Explanation) take(r *Result, passed string) {
 	e.Points, e.Commands = r.Points, r.Commands
 	var why []string
 	for _, s := range r.Skips {
-		why = append(why, "skipped: "+s.Why)
+		why = append(why, passed+s.Why)
 	}
 	for _, p := range r.Problems {
 		why = append(why, p.Err.Error())
@@ -104,14 +106,15 @@ func (e *Explanation) take(r *Result) {
 	}
 }
 
-// pointsText writes values as people read them: the value alone, or each with its name where there are several.
+// pointsText writes values as people read them: the value alone, or each with its name where there are several. The value of
+// a feed has no name of its own beside the names of its location.
 func pointsText(points []Point) string {
 	var out []string
 	for _, p := range points {
 		for _, part := range p.Parts {
 			text := part.Value.String()
 			if len(p.Parts) > 1 {
-				text = part.Name + " = " + text
+				text = cmp.Or(part.Name, "value") + " = " + text
 			}
 			out = append(out, text)
 		}

@@ -353,6 +353,7 @@ const (
 	TooLarge            // the message is larger than the cloud takes
 	WrongProtocol       // the broker does not speak this version of MQTT
 	Invalid             // the cloud cannot read what we sent
+	NotThere            // the channel or feed is not there for history, and a value of now makes it
 )
 
 // Verdict is a platform's reading of a Reply.

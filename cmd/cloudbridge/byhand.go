@@ -9,6 +9,7 @@ import (
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/platforms/all"
 	"cloudbridge/platforms/emulator"
+	"cloudbridge/platforms/thingspeak/thingspeaktest"
 )
 
 // samples are, by platform, a topic to publish to and one to subscribe to (USER stands for the user name), and a message.
@@ -30,12 +31,23 @@ func byHand(platform string, em emulator.Emulator) []string {
 	if !ok {
 		return nil
 	}
-	at := login(o)
+	pub, sub := o, o
+	if platform == "thingspeak" {
+		// The first device is the bridge's, and a second login as one device ends the first.
+		devices := thingspeaktest.DemoDevices()
+		pub, sub = as(o, devices[1]), as(o, devices[2])
+	}
 	topic := func(t string) string { return " -t '" + strings.ReplaceAll(t, "USER", o.Username) + "'" }
 	return []string{
-		"mosquitto_pub" + at + topic(sample.publish) + " -m '" + sample.message + "'",
-		"mosquitto_sub" + at + topic(sample.subscribe) + " -v",
+		"mosquitto_pub" + login(pub) + topic(sample.publish) + " -m '" + sample.message + "'",
+		"mosquitto_sub" + login(sub) + topic(sample.subscribe) + " -v",
 	}
+}
+
+// as is a session of another device of ThingSpeak's.
+func as(o mqtt.Options, d thingspeaktest.Device) mqtt.Options {
+	o.ClientID, o.Username, o.Password = d.ClientID, d.Username, mqtt.Secret(d.Password)
+	return o
 }
 
 // login writes the options of the Mosquitto clients for a session.

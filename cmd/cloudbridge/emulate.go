@@ -37,7 +37,7 @@ func (r *emulateCommand) Run(c *console) error {
 		return err
 	}
 	if r.Scale <= 0 {
-		return misused(fmt.Sprintf("--scale %v: times can be shortened, not done away with", r.Scale), "--scale 0.01 is a hundred times as quick")
+		return misused(fmt.Sprintf("--scale %v: times can be shortened, not done away with", r.Scale), "write a number above 0: --scale 0.01 is a hundred times as quick, --scale 1 as the platform is")
 	}
 	for _, address := range []string{r.Listen, r.ListenHTTP} {
 		if open, err := reachable(address); err != nil {

@@ -197,8 +197,16 @@ func TestEmulate(t *testing.T) {
 			if !strings.Contains(r.out.String(), "[cloud.mine]") {
 				t.Error("no [cloud.mine] to paste")
 			}
+			devices := make(map[string]bool)
 			for _, tool := range []string{"mosquitto_pub", "mosquitto_sub"} {
 				line := r.waitFor(t, &r.out, `(?m)^  (`+tool+` .*)$`)[1]
+				if _, id, ok := strings.Cut(line, " -i "); ok {
+					id, _, _ = strings.Cut(id, " ")
+					if devices[id] || !strings.Contains(r.out.String(), "[cloud.mine]") || strings.Contains(r.out.String(), `client_id = "`+id+`"`) {
+						t.Errorf("%s takes a device that another program has", line)
+					}
+					devices[id] = true
+				}
 				if tool == "mosquitto_sub" {
 					line += " -W 1"
 				}

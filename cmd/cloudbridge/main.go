@@ -98,7 +98,11 @@ func wrongLine(err error) error {
 	return &failure{code: exitConfig, err: err, hints: []string{hint}}
 }
 
-// negativeLast moves negative numbers behind "--", for else the payload -5.2 would be read as a flag.
+// numbered are the flags that take a number.
+var numbered = []string{"--scale", "--delay", "--channel", "--field"}
+
+// negativeLast moves negative numbers behind "--", for else the payload -5.2 would be read as a flag. One that follows a flag
+// for numbers is that flag's.
 func negativeLast(args []string) []string {
 	if slices.Contains(args, "--") {
 		return args
@@ -106,13 +110,17 @@ func negativeLast(args []string) []string {
 	var rest, numbers []string
 	for _, a := range args {
 		if len(a) > 1 && a[0] == '-' && (a[1] == '.' || a[1] >= '0' && a[1] <= '9') {
-			numbers = append(numbers, a)
+			if n := len(rest); n > 0 && slices.Contains(numbered, rest[n-1]) {
+				rest[n-1] += "=" + a
+			} else {
+				numbers = append(numbers, a)
+			}
 			continue
 		}
 		rest = append(rest, a)
 	}
 	if numbers == nil {
-		return args
+		return rest
 	}
 	return append(append(rest, "--"), numbers...)
 }

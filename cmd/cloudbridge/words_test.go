@@ -15,6 +15,8 @@ func TestNegativeLast(t *testing.T) {
 		{"explain temp -5.2", "explain temp -- -5.2"},
 		{"explain temp -5.2 --json", "explain temp --json -- -5.2"},
 		{"explain temp -.5", "explain temp -- -.5"},
+		{"emulate thingspeak --scale -1", "emulate thingspeak --scale=-1"},
+		{"explain --field -1 temp -5", "explain --field=-1 temp -- -5"},
 		{"explain -c x.toml temp -", "explain -c x.toml temp -"},
 		{"explain --json -- temp -5", "explain --json -- temp -5"},
 	}

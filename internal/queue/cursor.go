@@ -17,14 +17,22 @@ const (
 	// The two places are a page apart, so that one write never spoils both.
 	cursorStep = 4096
 	cursorSize = 32
+	// cursorEvery is the least time from one writing of the cursor to the next. Who commits thousands of times a second
+	// then hardly notices the cursor, and a crash makes no more come twice than was settled in so short a time; who
+	// commits less often than that has each commit written at once.
+	cursorEvery = 100 * time.Millisecond
 )
 
-// cursor keeps on disk how far all is settled. It is written at each Commit that settles something on disk, but never
-// synced before the queue closes: the system writes it when it likes, and an old cursor means that some records come
-// twice, never that one is lost. The two places are written in turns, and the greater number is the right one.
+// cursor keeps on disk how far all is settled. What settles something on disk has it written, at once if it has rested
+// for cursorEvery and else when it has. It is never synced before the queue closes: the system writes it when it likes,
+// and an old cursor means that some records come twice, never that one is lost. The two places are written in turns, and
+// the greater number is the right one.
 type cursor struct {
-	// saved is what the file says; the queue's lock guards it.
-	saved uint64
+	// saved is what the file says. While resting is true the timer runs, and whoever wants to write leaves it to that.
+	// The queue's lock guards them.
+	saved   uint64
+	resting bool
+	timer   *time.Timer
 
 	mu      sync.Mutex
 	file    file
@@ -53,6 +61,39 @@ func parseCursor(b []byte) (version uint32, committed uint64, ok bool) {
 
 // behind says whether the disk knows less than it should of what is settled. What never was on disk needs no cursor.
 func (c *cursor) behind(q *Log) bool { return min(q.committed, q.durable) > c.saved }
+
+// due says whether the caller must save the cursor now. From then on it rests. The queue's lock is held.
+func (c *cursor) due(q *Log) bool {
+	if q.closed || c.resting || !c.behind(q) {
+		return false
+	}
+	c.resting = true
+	if c.timer == nil {
+		c.timer = time.AfterFunc(cursorEvery, func() { c.rested(q) })
+	} else {
+		c.timer.Reset(cursorEvery)
+	}
+	return true
+}
+
+// rested saves what was settled while the cursor rested. Where that was nothing the timer does not run again.
+func (c *cursor) rested(q *Log) {
+	q.mu.Lock()
+	c.resting = false
+	due := c.due(q)
+	q.mu.Unlock()
+	if due {
+		c.save(q, false)
+	}
+}
+
+// wake ends a rest, and with it the timer. The queue's lock is held.
+func (c *cursor) wake() {
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.resting = false
+}
 
 // load reads the cursor. Where there is one and it cannot be made out, doubt is true.
 func (c *cursor) load(q *Log) (committed uint64, doubt bool, err error) {
@@ -93,14 +134,15 @@ func (c *cursor) save(q *Log, sync bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := q.o.Now()
-	if c.closed || c.failed && now.Before(c.retryAt) {
-		return
-	}
 	q.mu.Lock()
 	committed := min(q.committed, q.durable)
-	done := committed <= c.saved
+	done := c.closed || committed <= c.saved
+	blocked := c.failed && now.Before(c.retryAt)
+	if blocked {
+		c.wake() // The timer would run for nothing: the first commit after retryAt tries again.
+	}
 	q.mu.Unlock()
-	if done {
+	if done || blocked {
 		return
 	}
 	if err := c.write(q, committed, sync); err != nil {

@@ -74,11 +74,11 @@ func (q *Log) round() {
 		q.retryAt = q.o.Now().Add(retryAfter)
 	}
 	q.why = err
-	behind := q.cursor.behind(q)
+	due := q.cursor.due(q)
 	close(q.flushing)
 	q.flushing = nil
 	q.settled.run(&q.mu)
-	if behind {
+	if due {
 		q.cursor.save(q, false)
 	}
 	q.reclaim()

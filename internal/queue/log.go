@@ -210,9 +210,9 @@ func (q *Log) Commit(through uint64) error {
 		q.settled.add(q.mem.pop())
 	}
 	q.trim()
-	behind := q.cursor.behind(q)
+	due := q.cursor.due(q)
 	q.settled.run(&q.mu)
-	if behind {
+	if due {
 		q.cursor.save(q, false)
 	}
 	q.reclaim()
@@ -279,6 +279,7 @@ func (q *Log) Close() error {
 	}
 	q.mem = ring{first: q.mem.next()}
 	behind := q.cursor.behind(q)
+	q.cursor.wake()
 	q.mu.Unlock()
 
 	if behind {

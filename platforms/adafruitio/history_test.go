@@ -109,7 +109,7 @@ func TestJudgeHistory(t *testing.T) {
 		{200, `[{"value":"1"}]`, platforms.Confirmed, platforms.Unknown, 0},
 		{401, `{"error":"request failed - invalid API key provided"}`, platforms.Retry, platforms.BadLogin, 10 * time.Minute},
 		{403, "", platforms.Retry, platforms.NotAllowed, 10 * time.Minute},
-		{404, "", platforms.Retry, platforms.NotAllowed, time.Minute},
+		{404, "", platforms.Retry, platforms.NotThere, time.Minute},
 		{413, "", platforms.Refused, platforms.TooLarge, 0},
 		{422, `{"error":"value is missing"}`, platforms.Refused, platforms.Invalid, 0},
 		{422, `{"error":"rejected, feed limit reached"}`, platforms.Retry, platforms.QuotaUsed, 10 * time.Minute},

@@ -140,7 +140,7 @@ func ofHistory(status int, v platforms.Verdict) platforms.Verdict {
 	}
 	switch {
 	case status == 404:
-		v.Outcome, v.After = platforms.Retry, wait
+		v.Outcome, v.Cause, v.After = platforms.Retry, platforms.NotThere, wait
 		v.Why = "Adafruit IO has no such feed or group yet: the first value of now makes it"
 	case v.Cause == platforms.BadLogin, v.Cause == platforms.NotAllowed, v.Cause == platforms.QuotaUsed:
 		v.Outcome, v.After = platforms.Retry, afterNotAllowed

@@ -63,6 +63,7 @@ func TestDamageShowsNoSecret(t *testing.T) {
 	const good = `[local]
 username = "bridge"
 password = "s3cret-local"
+proxy = "http://bob:s3cret-proxy@proxy:3128"
 [cloud.home]
 platform = "adafruit-io"
 username = "alice"
@@ -79,6 +80,7 @@ platform = "mqtt"
 url = "mqtts://broker.example.org"
 username = "me"
 password = """s3cret-emqx"""
+proxy = "socks5://bob:s3cret-socks@proxy"
 [web]
 password = "s3cret-web"
 [[uplink]]

@@ -126,9 +126,10 @@ func (l *loader) wrong(n *node, key string, c *node, message, hint string) {
 	l.fault(c.src, c.val, shown, c.src.called(key)+message, hint)
 }
 
-// hush says whether the value of a key may be a secret, put at the wrong place as it may be.
+// hush says whether the value of a key may be a secret, put at the wrong place as it may be. The address of a proxy may hold
+// a password: there is no other key for it.
 func hush(key string) bool {
-	for _, s := range []string{"pass", "key", "secret", "token", "credential", "pw"} {
+	for _, s := range []string{"pass", "key", "secret", "token", "credential", "pw", "proxy"} {
 		if strings.Contains(strings.ToLower(key), s) {
 			return true
 		}

@@ -309,9 +309,7 @@ func short(d time.Duration) string {
 	switch {
 	case d >= time.Minute:
 		d = d.Round(time.Second)
-	case d >= 10*time.Second:
-		d = d.Round(100 * time.Millisecond)
-	default:
+	default: // The pace of a free ThingSpeak channel is 15.75s, and is called so everywhere.
 		d = d.Round(10 * time.Millisecond)
 	}
 	s := d.String()

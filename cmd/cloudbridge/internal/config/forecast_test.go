@@ -167,7 +167,7 @@ func TestOneKey(t *testing.T) {
 
 func TestShort(t *testing.T) {
 	for in, want := range map[time.Duration]string{
-		5 * time.Minute: "5m", time.Hour: "1h", 15 * time.Second: "15s", 15750 * time.Millisecond: "15.8s", 90 * time.Second: "1m30s",
+		5 * time.Minute: "5m", time.Hour: "1h", 15 * time.Second: "15s", 15750 * time.Millisecond: "15.75s", 90 * time.Second: "1m30s",
 		1700 * time.Millisecond: "1.7s", 2 * time.Hour: "2h", 500 * time.Millisecond: "500ms",
 	} {
 		if got := short(in); got != want {

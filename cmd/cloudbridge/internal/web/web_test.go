@@ -176,6 +176,11 @@ func TestReady(t *testing.T) {
 			[]bridge.LinkStatus{link("refused", "wrong password"), link("connecting", "")},
 			Readiness{Reasons: []string{"c0: refused: wrong password", "c1: connecting"}},
 		},
+		{
+			"a page with signs", link("online", ""),
+			[]bridge.LinkStatus{link("refused", "look at <devices> & more")},
+			Readiness{Reasons: []string{"c0: refused: look at <devices> & more"}},
+		},
 		{"before the start", bridge.LinkStatus{}, nil, Readiness{Reasons: []string{"local broker: not started"}}},
 	}
 	for _, tt := range tests {
@@ -192,8 +197,12 @@ func TestReady(t *testing.T) {
 			if r.StatusCode != want {
 				t.Errorf("status %d, want %d", r.StatusCode, want)
 			}
+			text := body(t, r)
+			if strings.Contains(text, `\u003`) || strings.Contains(tt.name, "page") != strings.Contains(text, "<devices> & more") {
+				t.Errorf("not for people: %s", text)
+			}
 			var got Readiness
-			if err := json.Unmarshal([]byte(body(t, r)), &got); err != nil {
+			if err := json.Unmarshal([]byte(text), &got); err != nil {
 				t.Fatal(err)
 			}
 			if d := cmp.Diff(tt.want, got); d != "" {
