@@ -42,6 +42,9 @@ type Source struct {
 	changed chan struct{}
 	vouched anchor
 	header  anchor
+	// looked is when the time since boot was asked for last, and found what it was.
+	looked time.Time
+	found  time.Duration
 }
 
 // anchor is one moment of which the right time is known.
@@ -139,8 +142,26 @@ func (c *Source) BootID() string { return c.boot }
 // SinceBoot is the time since the computer started, time asleep included.
 func (c *Source) SinceBoot() time.Duration { return c.system.SinceBoot() }
 
+// lately is how long one look at the time since boot serves: to ask for each of thousands of messages a second would cost more
+// than all else that is done with their times.
+const lately = time.Second
+
+// sinceBoot is the time since boot, worked out from the last look at it where nothing speaks against that. While the
+// computer sleeps the wall clock goes on and the monotonic one does not, so that the two disagree afterwards; as they do
+// when somebody sets the clock. mu is held.
+func (c *Source) sinceBoot(now time.Time) time.Duration {
+	passed := now.Sub(c.looked)
+	slept := now.Round(0).Sub(c.looked.Round(0)) - passed
+	if passed < 0 || passed >= lately || slept.Abs() > time.Millisecond {
+		c.looked, c.found = now, c.system.SinceBoot()
+		return c.found
+	}
+	return c.found + passed
+}
+
 // Stamp is the stamp of something that happens now.
 func (c *Source) Stamp(now time.Time) Stamp {
-	ok, _ := c.Right()
-	return Stamp{Wall: now.Round(0), Boot: c.boot, Boottime: c.system.SinceBoot(), Right: ok}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Stamp{Wall: now.Round(0), Boot: c.boot, Boottime: c.sinceBoot(now), Right: c.ok}
 }

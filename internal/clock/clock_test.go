@@ -233,3 +233,34 @@ func TestMonotonicReadingsAreNoEvidence(t *testing.T) {
 		t.Errorf("a stamp keeps %v, which no disk can", s.Wall)
 	}
 }
+
+// TestStampLooksSeldom asks for many stamps: they follow the time since boot, which is not asked for each time, and is asked for at
+// once when the computer has slept or its clock was set.
+func TestStampLooksSeldom(t *testing.T) {
+	looks, asleep := 0, time.Duration(0)
+	began := time.Now()
+	now := began
+	c := With(System{
+		Synchronised: func() (bool, string, error) { return false, "", nil },
+		BootID:       func() (string, error) { return "boot", nil },
+		SinceBoot: func() time.Duration {
+			looks++
+			return time.Hour + now.Sub(began) + asleep
+		},
+	})
+	for range 1000 {
+		now = now.Add(time.Millisecond / 2)
+		if got, want := c.Stamp(now).Boottime, time.Hour+now.Sub(began); got != want {
+			t.Fatalf("%v since boot, want %v", got, want)
+		}
+	}
+	if looks != 1 {
+		t.Errorf("%d looks at the time since boot in half a second", looks)
+	}
+	// A time without a monotonic reading, an hour on, is what the wall clock shows after an hour's sleep.
+	asleep = time.Hour
+	woken := now.Add(time.Millisecond).Round(0).Add(time.Hour)
+	if got, want := c.Stamp(woken).Boottime, 2*time.Hour+now.Sub(began); got != want || looks != 2 {
+		t.Errorf("%v since boot after a sleep, want %v; %d looks", got, want, looks)
+	}
+}
