@@ -3,6 +3,7 @@ package soak
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ var kinds = []string{"cut", "refused", "swallowed", "slow", "broker restarted"}
 // is at rest again.
 type breaker struct {
 	w         *world
+	s         *sampler
 	r         *rand.Rand
 	unit      time.Duration
 	keepAlive time.Duration
@@ -41,11 +43,11 @@ type breaker struct {
 // it, and in a short run a cloud that is out of logins would be offline for the rest.
 const spared = 3
 
-// queuesFilled is how long all clouds must be away until each lane has written to its queue: a row of ThingSpeak's waits for
-// two intervals before it does.
-const queuesFilled = 7 * time.Second
+// lanes are those that have a queue on disk: two MQTT clouds, and two channels at ThingSpeak. At Adafruit IO only the newest
+// value waits.
+const lanes = 4
 
-// fillQueues takes all clouds away for once, so that each queue has its first file: from then on the files may be no more.
+// fillQueues takes all clouds away until each lane has written to its queue: from then on the files may be no more.
 func (b *breaker) fillQueues() {
 	from := time.Now()
 	for _, l := range b.w.lines()[1:] {
@@ -54,7 +56,13 @@ func (b *breaker) fillQueues() {
 			p.Cut()
 		}
 	}
-	<-time.After(queuesFilled)
+	b.until("each lane to write to its queue", func() bool {
+		segments, err := filepath.Glob(filepath.Join(b.w.queue, "*", "*.seg"))
+		if err != nil {
+			b.w.Fatal(err)
+		}
+		return len(segments) >= lanes
+	})
 	for _, l := range b.w.lines()[1:] {
 		for _, p := range l.proxies {
 			if err := p.Resume(); err != nil {
@@ -62,6 +70,44 @@ func (b *breaker) fillQueues() {
 			}
 		}
 		b.done = append(b.done, fault{line: l.name, kind: "refused", from: from, to: time.Now()})
+	}
+}
+
+// until polls until ok says so.
+func (b *breaker) until(what string, ok func() bool) {
+	b.w.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			b.w.Fatalf("waited in vain: %s", what)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// cutsInStorm is how often the storm cuts: enough that a goroutine or a file that each connection leaves behind is seen even
+// after half a minute. After ten connections in a row that fall at once the bridge would take another one with its client id
+// for the cause, and stay away for a while.
+const cutsInStorm = 6
+
+// storm cuts the two busy lines again and again, as soon as the bridge is back.
+func (b *breaker) storm() {
+	from := time.Now()
+	busy := b.w.lines()[:2]
+	for range cutsInStorm {
+		for _, l := range busy {
+			l.proxies[0].Cut()
+		}
+		b.until("the bridge to be back", func() bool {
+			for _, l := range busy {
+				if l.proxies[0].Stats().Open == 0 {
+					return false
+				}
+			}
+			return b.s.up()
+		})
+	}
+	for _, l := range busy {
+		b.done = append(b.done, fault{line: l.name, kind: "cut", from: from, to: time.Now()})
 	}
 }
 
@@ -114,7 +160,6 @@ func (b *breaker) breakOne(l *line) (fault, func()) {
 		}
 	}
 	mend := func() {
-		<-time.After(time.Until(f.from.Add(long)))
 		all(func(p *faultproxy.Proxy) {
 			if err := p.Resume(); err != nil {
 				b.w.Error(err)
@@ -130,8 +175,15 @@ func (b *breaker) breakOne(l *line) (fault, func()) {
 			all((*faultproxy.Proxy).Cut)
 			return f, func() {}
 		}
-		// In the midst of a packet.
+		// In the midst of a packet, if so many bytes come before the fault is over.
+		before := l.proxies[0].Stats().Cut
 		all(func(p *faultproxy.Proxy) { p.CutAfter(faultproxy.Direction(size%2), int64(size)) })
+		return f, func() {
+			for l.proxies[0].Stats().Cut == before && time.Since(f.from) < long {
+				<-time.After(5 * time.Millisecond)
+			}
+			mend()
+		}
 	case "refused":
 		all(func(p *faultproxy.Proxy) {
 			p.Refuse()
@@ -150,18 +202,24 @@ func (b *breaker) breakOne(l *line) (fault, func()) {
 		})
 	case "broker restarted":
 		broker := b.broker(l)
-		if broker == nil { // HiveMQ ends its connections without a word, the others refuse for a moment.
+		if broker == nil { // An emulator has nothing on disk to start again with.
 			f.kind = "cut"
 			all((*faultproxy.Proxy).Cut)
 			return f, func() {}
 		}
+		// Where no broker is, nobody listens: the proxy alone would take the connection first.
+		all((*faultproxy.Proxy).Refuse)
 		broker.Stop()
 		return f, func() {
 			<-time.After(time.Until(f.from.Add(long / 4)))
 			broker.Start()
+			mend()
 		}
 	}
-	return f, mend
+	return f, func() {
+		<-time.After(time.Until(f.from.Add(long)))
+		mend()
+	}
 }
 
 // broker is the Mosquitto at the end of a line, or nil.

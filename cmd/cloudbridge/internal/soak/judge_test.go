@@ -58,6 +58,17 @@ func (s *story) comparisons() []comparison {
 	}
 	// An idle connection to a REST side is two goroutines and a file, and stays open for a while; there are two such sides.
 	const idle, idleFiles = 6, 4
+	// Whatever is sent while the longest fault lasts, and until the bridge has connected again, may lie in the queue at once,
+	// with one file for each lane.
+	largest := sample{}
+	for _, one := range s.samples {
+		largest.queueBytes = max(largest.queueBytes, one.queueBytes)
+	}
+	longest := time.Minute
+	for _, f := range s.faults {
+		longest = max(longest, f.to.Sub(f.from)+time.Minute)
+	}
+	bound := longest.Seconds()*(plantRate+phoneRate+boardsRate)*1024/megabyte + 4
 	return []comparison{
 		thirds("memory", " MB", rss, 0.10, 4),
 		thirds("goroutines", "", goroutines, 0, idle),
@@ -66,6 +77,7 @@ func (s *story) comparisons() []comparison {
 		since("open files before the faults", "", s.after, files, idleFiles),
 		since("queue files before the faults, and when all has arrived", "", s.drained, queueFiles, 2),
 		since("queue before the faults, and when all has arrived", " MB", s.drained, queueSize, 1),
+		since("queue before the faults, and at its largest", " MB", []sample{largest}, queueSize, bound),
 	}
 }
 
@@ -172,7 +184,12 @@ func TestComparisons(t *testing.T) {
 		"goroutines, slowly":         {want: "goroutines before", change: func(i int, s *sample) { s.goroutines += i / 30 }},
 		"open files":                 {want: "open files", change: func(i int, s *sample) { s.files += i / 20 }},
 		"queue files":                {want: "queue files", change: func(i int, s *sample) { s.queueFiles += i / 50 }},
-		"queue":                      {want: "queue before", change: func(i int, s *sample) { s.queueBytes += int64(i) * 8 << 10 }},
+		"queue without bounds": {want: "queue before the faults, and at", change: func(i int, s *sample) {
+			if i > 280 && i < 290 {
+				s.queueBytes += 40 * megabyte
+			}
+		}},
+		"queue": {want: "queue before", change: func(i int, s *sample) { s.queueBytes += int64(i) * 8 << 10 }},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

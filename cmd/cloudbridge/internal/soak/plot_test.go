@@ -100,7 +100,7 @@ func (s *story) plot() []byte {
 	all := panels()
 	height := first + len(all)*(panelHeight+panelGap)
 	d.put(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`, plotWidth, height, plotWidth, height)
-	title := fmt.Sprintf("Soak: %s of mixed load, %d faults at random", spoken(s.length), len(s.faults))
+	title := fmt.Sprintf("Soak: %s of mixed load, %d faults", spoken(s.length), len(s.faults))
 	d.put("<title>%s</title><style>%s</style>", title, style)
 	d.put(`<rect width="100%%" height="100%%" class="back"/>`)
 	d.text(24, 30, "title", "start", title)
@@ -126,13 +126,10 @@ func spoken(d time.Duration) string {
 
 // legend says which colour is which kind of fault.
 func (d *drawing) legend() {
-	x := float64(plotLeft)
 	d.text(24, 56, "head", "start", "What was broken")
+	x := 126.0
 	for i, k := range kinds {
 		x += 26
-		if i == 0 {
-			x = 142
-		}
 		d.put(`<rect x="%.1f" y="46" width="12" height="12" rx="2" class="f%d"/>`, x, i)
 		d.text(x+17, 56, "", "start", k)
 		x += 17 + 6.4*float64(len(k))

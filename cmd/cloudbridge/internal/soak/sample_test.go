@@ -54,11 +54,16 @@ type sampler struct {
 	stop, ended chan struct{}
 }
 
-func watch(w *world, l *load, every time.Duration) *sampler {
-	s := &sampler{
-		w: w, l: l, began: time.Now(), http: http.Client{Timeout: 10 * time.Second},
+func newSampler(w *world, l *load) *sampler {
+	return &sampler{
+		w: w, l: l, http: http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}},
 		stop: make(chan struct{}), ended: make(chan struct{}),
 	}
+}
+
+// start begins the sampling; the load has begun just now.
+func (s *sampler) start(every time.Duration) {
+	s.began = time.Now()
 	go func() {
 		defer close(s.ended)
 		tick := time.NewTicker(every)
@@ -73,7 +78,20 @@ func watch(w *world, l *load, every time.Duration) *sampler {
 			s.keep(s.take())
 		}
 	}()
-	return s
+}
+
+// up says whether the bridge and all its links are there.
+func (s *sampler) up() bool {
+	status, err := s.status()
+	if err != nil || status.Local.State != "online" {
+		return false
+	}
+	for _, c := range status.Clouds {
+		if c.State != "online" {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *sampler) keep(one sample, err error) {

@@ -99,9 +99,10 @@ type story struct {
 func run(w *world, l *load, p plan, r *rand.Rand) *story {
 	w.Helper()
 	s := &story{plan: p}
-	mqtttest.Eventually(w, "the status to be served", func() bool { return up(w) })
+	watcher := newSampler(w, l)
+	mqtttest.Eventually(w, "the bridge and all its links to be there", watcher.up)
 	l.start(w)
-	watcher := watch(w, l, p.every)
+	watcher.start(p.every)
 	s.began = watcher.began
 	rest := func(d time.Duration) []sample {
 		w.Helper()
@@ -111,19 +112,22 @@ func run(w *world, l *load, p plan, r *rand.Rand) *story {
 		}
 		return calm
 	}
-	b := &breaker{w: w, r: r, unit: p.unit, keepAlive: p.keepAlive, struck: make(map[*line]int)}
+	b := &breaker{w: w, s: watcher, r: r, unit: p.unit, keepAlive: p.keepAlive, struck: make(map[*line]int)}
 	watcher.breaking(true)
 	b.fillQueues()
 	watcher.breaking(false)
 	s.before = rest(3 * p.calm)
 	s.from = time.Since(s.began)
-	for time.Since(s.began) < p.length-3*p.calm {
+	for time.Since(s.began) < p.length-6*p.calm {
 		watcher.breaking(true)
 		b.strike()
 		watcher.breaking(false)
 		rest(p.calm)
 	}
 	s.to = time.Since(s.began)
+	watcher.breaking(true)
+	b.storm()
+	watcher.breaking(false)
 	s.faults = b.done
 	s.after = rest(3 * p.calm)
 	w.Log(b.summary())
@@ -143,21 +147,6 @@ func run(w *world, l *load, p plan, r *rand.Rand) *story {
 	}
 	w.bridge.Stop()
 	return s
-}
-
-// up says whether the bridge and all its links are there.
-func up(w *world) bool {
-	s := sampler{w: w}
-	status, err := s.status()
-	if err != nil || status.Local.State != "online" {
-		return false
-	}
-	for _, c := range status.Clouds {
-		if c.State != "online" {
-			return false
-		}
-	}
-	return true
 }
 
 func points(w *world) (n int) {

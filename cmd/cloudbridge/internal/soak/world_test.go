@@ -150,7 +150,7 @@ cloud = "weather"
 channel = 1001
 field1 = "json.temperature"
 field2 = "json.humidity"
-every = "4s"
+every = "2s"
 aggregate = "mean"
 [[uplink]]
 local = "weather/picow"
