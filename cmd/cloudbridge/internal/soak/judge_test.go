@@ -81,19 +81,17 @@ func (s *story) comparisons() []comparison {
 	}
 }
 
-// thirds are the quiet samples of the second and the last third of the time of the faults.
+// thirds are the second and the last third of the quiet samples in the time of the faults. They are split by their number and
+// not by the clock, for one long fault may leave a third of a short run without any.
 func (s *story) thirds() (second, last []sample) {
-	third := (s.to - s.from) / 3
+	var quiet []sample
 	for _, one := range s.samples {
-		switch {
-		case !one.quiet || one.at < s.from+third || one.at > s.to:
-		case one.at < s.from+2*third:
-			second = append(second, one)
-		default:
-			last = append(last, one)
+		if one.quiet && one.at >= s.from && one.at <= s.to {
+			quiet = append(quiet, one)
 		}
 	}
-	return second, last
+	n := len(quiet)
+	return quiet[n/3 : 2*n/3], quiet[2*n/3:]
 }
 
 // median is that of a figure in samples; of none it is 0.

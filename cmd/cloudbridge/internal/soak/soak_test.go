@@ -82,6 +82,10 @@ func TestSoak(t *testing.T) {
 	s.judge(t)
 }
 
+// fewestRounds is how often something is broken even in the shortest run: after each round some quiet samples are taken, and
+// fewer than so many tell nothing.
+const fewestRounds, fewestQuiet = 3, 5
+
 // story is what happened in a run.
 type story struct {
 	plan
@@ -118,7 +122,7 @@ func run(w *world, l *load, p plan, r *rand.Rand) *story {
 	watcher.breaking(false)
 	s.before = rest(3 * p.calm)
 	s.from = time.Since(s.began)
-	for time.Since(s.began) < p.length-6*p.calm {
+	for b.round < fewestRounds || time.Since(s.began) < p.length-6*p.calm {
 		watcher.breaking(true)
 		b.strike()
 		watcher.breaking(false)
@@ -181,6 +185,14 @@ func (s *story) write(t *testing.T, dir string) {
 // judge holds that nothing has grown.
 func (s *story) judge(t *testing.T) {
 	t.Helper()
+	second, last := s.thirds()
+	for name, samples := range map[string][]sample{
+		"in the second third": second, "in the last third": last, "before": s.before, "after": s.after, "at the end": s.drained,
+	} {
+		if len(samples) < fewestQuiet {
+			t.Errorf("%d quiet samples %s, want at least %d", len(samples), name, fewestQuiet)
+		}
+	}
 	for _, c := range s.comparisons() {
 		t.Log(c)
 		if why := c.grown(); why != "" {
