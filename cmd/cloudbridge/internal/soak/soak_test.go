@@ -22,14 +22,15 @@ const (
 
 // patience is how long the bridge may take to be at rest after a fault. A dial into a hole takes 30 s at most, and a public
 // cloud may have to wait for its next login.
-const patience = 100 * time.Second
+const patience = 2 * time.Minute
 
 // plan is the times of a run.
 type plan struct {
 	length time.Duration
 	// unit is the measure of the faults: half of it to twice as long. calm is how long the bridge is watched between them.
 	unit, calm time.Duration
-	every      time.Duration // between samples
+	// every is the time between samples, end how long the bridge is watched when nothing is sent any more.
+	every, end time.Duration
 	keepAlive  time.Duration
 }
 
@@ -38,8 +39,23 @@ func newPlan(length time.Duration) plan {
 	p.unit = min(max(length/90, 500*time.Millisecond), 20*time.Second)
 	p.calm = max(p.unit, time.Second)
 	p.every = min(max(length/1800, 200*time.Millisecond), time.Second)
+	p.end = max(2*time.Second, 10*p.every)
 	p.keepAlive = min(max(p.unit/2, 2*time.Second), 10*time.Second).Truncate(time.Second)
 	return p
+}
+
+func TestPlan(t *testing.T) {
+	for _, length := range []time.Duration{time.Second, 30 * time.Second, 5 * time.Minute, 30 * time.Minute, 24 * time.Hour} {
+		p := newPlan(length)
+		for name, d := range map[string]time.Duration{"calm": p.calm, "end": p.end} {
+			if d < fewestQuiet*p.every {
+				t.Errorf("%v: %s lasts %v, too short for %d samples every %v", length, name, d, fewestQuiet, p.every)
+			}
+		}
+		if p.keepAlive < 2*time.Second || p.keepAlive%time.Second != 0 || 2*p.unit < p.keepAlive && length >= 5*time.Minute {
+			t.Errorf("%v: the keepalive is %v, and faults last %v to %v", length, p.keepAlive, p.unit/2, 2*p.unit)
+		}
+	}
 }
 
 // environment reads the length and the seed.
@@ -141,7 +157,7 @@ func run(w *world, l *load, p plan, r *rand.Rand) *story {
 		sent := f.End()
 		s.arrivals(w, f.name, trial.Count(sent, f.Settle(sent, 20*time.Second), healed, trial.Span{}))
 	}
-	s.drained = rest(2 * time.Second)
+	s.drained = rest(p.end)
 	w.Logf("%d commands sent, %d came down; %d rows at ThingSpeak, %d points at Adafruit IO; %d messages of QoS 0 arrived",
 		l.asked.Load(), l.done.Load(), len(w.weather.Feed(1001))+len(w.weather.Feed(1002)), points(w), l.quick.Load())
 	l.judge(w)
