@@ -192,7 +192,7 @@ func (s *story) write(t *testing.T, dir string) {
 		return
 	}
 	for name, data := range map[string][]byte{"soak.csv": table(s.samples), "soak.svg": s.plot()} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil { //nolint:gosec // It is for everybody.
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil { // They are for everybody.
 			t.Error(err)
 		}
 	}
