@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 BUILD    = CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 
-.PHONY: build test faults demo lint bench bench-report bench-go bench-check bench-baseline cross deps clean
+.PHONY: build test faults soak demo lint bench bench-report bench-go bench-check bench-baseline cross deps clean
 
 build:
 	$(BUILD) -o cloudbridge ./cmd/cloudbridge
@@ -15,6 +15,12 @@ test: deps lint
 # Breaks everything while messages flow, and prints what became of them. Takes some minutes; make test has a short version.
 faults: deps
 	CLOUDBRIDGE_TEST_REQUIRE=1 CLOUDBRIDGE_FAULTS=full go test -count=1 -timeout 30m -v -run TestFaults ./cmd/cloudbridge/internal/faults
+
+# Half an hour of mixed load and faults at random, after which nothing may be lost and nothing may have grown. It draws
+# docs/soak.svg. make test has a version of half a minute.
+soak: deps
+	CLOUDBRIDGE_TEST_REQUIRE=1 CLOUDBRIDGE_SOAK=30m CLOUDBRIDGE_SOAK_OUT=$(CURDIR)/docs \
+		go test -count=1 -timeout 60m -v -run TestSoak ./cmd/cloudbridge/internal/soak
 
 demo:
 	go run ./cmd/cloudbridge demo

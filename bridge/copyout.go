@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"runtime"
 	"strings"
 	"time"
 )
@@ -9,6 +10,7 @@ import (
 func (b *Bridge) Status() Status {
 	now := time.Now()
 	s := Status{Name: b.cfg.Name, Version: b.cfg.Version, ClientID: b.local.id, Started: b.started, Now: now, Local: b.local.status(now)}
+	s.Process.Goroutines = runtime.NumGoroutine()
 	s.Unmatched = b.upward.counts(0)
 	for _, c := range b.order {
 		s.Clouds = append(s.Clouds, c.status(now))

@@ -10,11 +10,18 @@ type Status struct {
 	ClientID string        `json:"client_id"`
 	Started  time.Time     `json:"started"`
 	Now      time.Time     `json:"now"`
+	Process  ProcessStatus `json:"process"`
 	Local    LinkStatus    `json:"local"`
 	Clouds   []CloudStatus `json:"clouds"`
 	Rules    []RuleStatus  `json:"rules"`
 	// Unmatched counts local messages that came to no rule, by reason.
 	Unmatched Counts `json:"unmatched"`
+}
+
+// ProcessStatus is the program itself, as far as nobody outside can see it: memory and open files are the system's to tell.
+type ProcessStatus struct {
+	// Goroutines rise and fall with connections; a figure that only rises is a leak.
+	Goroutines int `json:"goroutines"`
 }
 
 // LinkStatus is one connection.

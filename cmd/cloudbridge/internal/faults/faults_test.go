@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -13,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"cloudbridge/cmd/cloudbridge/internal/trial"
 	"cloudbridge/internal/faultproxy"
 	"cloudbridge/internal/mqtt/mqtttest"
 )
@@ -57,7 +56,7 @@ func TestFaults(t *testing.T) {
 		t.Skip("takes most of a minute")
 	}
 	mqtttest.Program(t, "mosquitto")
-	program := build(t)
+	program := trial.Build(t, race)
 	var mu sync.Mutex
 	lines := make(map[string]string)
 	var names []string
@@ -90,35 +89,24 @@ func TestFaults(t *testing.T) {
 	t.Log("\n" + b.String())
 }
 
-// build makes the program as it ships.
-func build(t *testing.T) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "cloudbridge")
-	args := []string{"build", "-o", program}
-	if race {
-		args = append(args, "-race")
-	}
-	if out, err := exec.Command(mqtttest.Program(t, "go"), append(args, "cloudbridge/cmd/cloudbridge")...).CombinedOutput(); err != nil {
-		t.Fatalf("build the program: %v\n%s", err, out)
-	}
-	return program
-}
-
 // try runs one row and gives its line of the table.
 func try(t *testing.T, program string, r row) string {
 	w := newWorld(t, program, r)
 	if r.before != nil {
 		r.before(w)
 	}
-	w.start()
+	w.bridge.Start()
 	w.subscribed()
 	rate := r.rate
 	if rate == 0 {
 		rate = 300
 	}
-	w.board = publish(w.house.URL, rate)
+	w.publish(rate)
 	if r.before == nil {
-		mqtttest.Eventually(t, "the first messages to arrive", func() bool { return w.ear.count() > rate/4 })
+		mqtttest.Eventually(t, "the first messages to arrive", func() bool {
+			different, _ := w.ear.Count()
+			return different > rate/4
+		})
 	}
 	r.fault(w)
 	if w.healed.IsZero() {
@@ -129,44 +117,42 @@ func try(t *testing.T, program string, r row) string {
 	if r.needsDisk && !diskQueue {
 		patience = 4 * time.Second
 	}
-	sent := w.board.end()
-	o := count(sent, w.ear.settle(sent, patience), w.healed, w.forgiven)
+	sent := w.board.End()
+	o := trial.Count(sent, w.ear.Settle(sent, patience), w.healed, w.forgiven)
 	w.stop()
 	w.judge(o)
 	return fmt.Sprintf("%s\t%d\t%d\t%d\t%d\t%d\t%.2f s\t%s",
-		r.name, o.sent, o.delivered, o.lost, o.duplicated, o.disordered, o.recovery.Seconds(), strings.Join(w.notes, "; "))
+		r.name, o.Sent, o.Delivered, o.Lost, o.Duplicated, o.Disordered, o.Recovery.Seconds(), strings.Join(w.notes, "; "))
 }
 
-func (w *world) judge(o outcome) {
+func (w *world) judge(o trial.Outcome) {
 	w.Helper()
-	if o.sent == 0 {
+	if o.Sent == 0 {
 		w.Error("nothing was sent")
 	}
-	if o.forgiven > 0 {
-		w.note("%d more were lost by Mosquitto", o.forgiven)
+	if o.Forgiven > 0 {
+		w.note("%d more were lost by Mosquitto", o.Forgiven)
 	}
 	switch {
-	case o.lost == 0:
+	case o.Lost == 0:
 	case w.row.needsDisk && !diskQueue:
 		w.note("needs the queue on disk")
 	default:
-		w.Errorf("%d of %d messages are lost, the first of them %v", o.lost, o.sent, o.missing)
+		w.Errorf("%d of %d messages are lost, the first of them %v", o.Lost, o.Sent, o.Missing)
 	}
-	if o.disordered > 0 {
-		w.Errorf("%d messages came out of order", o.disordered)
+	if o.Disordered > 0 {
+		w.Errorf("%d messages came out of order", o.Disordered)
 	}
-	if o.strange > 0 {
-		w.Errorf("%d messages came that nobody had sent", o.strange)
+	if o.Strange > 0 {
+		w.Errorf("%d messages came that nobody had sent", o.Strange)
 	}
-	if o.duplicated > w.row.duplicates {
-		w.Errorf("%d messages came twice, want at most %d", o.duplicated, w.row.duplicates)
+	if o.Duplicated > w.row.duplicates {
+		w.Errorf("%d messages came twice, want at most %d", o.Duplicated, w.row.duplicates)
 	}
-	if o.recovery > recoverWithin {
-		w.Errorf("it took %v to recover, want at most %v", o.recovery, recoverWithin)
+	if o.Recovery > recoverWithin {
+		w.Errorf("it took %v to recover, want at most %v", o.Recovery, recoverWithin)
 	}
-	if log := w.written(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
-		w.Error("the bridge's log tells of a race or a panic")
-	}
+	w.bridge.Judge()
 }
 
 // kills is how often the bridge is killed in one row.
@@ -182,8 +168,8 @@ func murders(w *world) {
 	for range kills() {
 		// From the first steps of a start to a bridge at full work.
 		w.flow(time.Duration(5+rand.IntN(600)) * time.Millisecond)
-		_ = w.kill(syscall.SIGKILL)
-		w.start()
+		_ = w.bridge.Kill(syscall.SIGKILL)
+		w.bridge.Start()
 	}
 	w.mended()
 }

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"cloudbridge/cmd/cloudbridge/internal/trial"
 	"cloudbridge/internal/faultproxy"
 	"cloudbridge/internal/mqtt/mqtttest"
 	"cloudbridge/platforms/emulator"
@@ -25,7 +25,7 @@ func TestFaultsSampledRows(t *testing.T) {
 	if !full {
 		t.Skip("takes half a minute; CLOUDBRIDGE_FAULTS=full runs it")
 	}
-	w := &world{T: t, program: build(t), dir: t.TempDir(), house: mqtttest.Mosquitto(t, "max_queued_messages 0")}
+	w := &world{T: t, house: mqtttest.Mosquitto(t, "max_queued_messages 0")}
 	channel, err := thingspeaktest.New(thingspeaktest.Options{Options: emulator.Options{
 		Set: map[string]string{"interval": "1s", "bulk_interval": "1s"},
 	}})
@@ -33,21 +33,11 @@ func TestFaultsSampledRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = channel.Close() })
-	w.wan = w.line(hostOf(channel.URL()))
-	api := w.line(hostOf(channel.APIURL()))
-	if w.log, err = os.Create(filepath.Join(w.dir, "log")); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = w.kill(syscall.SIGKILL)
-		if t.Failed() {
-			t.Logf("the bridge's log:\n%s", lastOf(w.written(), 6000))
-		}
-		_ = w.log.Close()
-	})
+	w.wan = trial.Line(t, trial.HostOf(channel.URL()))
+	api := trial.Line(t, trial.HostOf(channel.APIURL()))
 	table := channel.Config("weather")
-	table = strings.ReplaceAll(table, hostOf(channel.URL()), w.wan.Addr())
-	table = strings.ReplaceAll(table, hostOf(channel.APIURL()), api.Addr())
+	table = strings.ReplaceAll(table, trial.HostOf(channel.URL()), w.wan.Addr())
+	table = strings.ReplaceAll(table, trial.HostOf(channel.APIURL()), api.Addr())
 	text := fmt.Sprintf(`[bridge]
 name = "lab1"
 [local]
@@ -65,24 +55,22 @@ local = "fault/0"
 cloud = "weather"
 channel = 1001
 field = 1
-`, w.house.URL, filepath.Join(w.dir, "queue"), table)
-	if err := os.WriteFile(filepath.Join(w.dir, "cloudbridge.toml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+`, w.house.URL, filepath.Join(t.TempDir(), "queue"), table)
+	w.bridge = trial.New(t, trial.Build(t, race), text)
 	for _, p := range []*faultproxy.Proxy{w.wan, api} {
 		p.Refuse()
 	}
-	w.start()
+	w.bridge.Start()
 	mqtttest.Eventually(t, "the bridge to subscribe", func() bool { return strings.Contains(w.house.Log(), " 1 fault/0\n") })
-	w.board = publish(w.house.URL, topics*10) // ten a second for the one topic that the rule reads
+	w.publish(topics * 10) // ten a second for the one topic that the rule reads
 	w.flow(10*rowEvery + rowEvery/2)
-	_ = w.kill(syscall.SIGKILL)
+	_ = w.bridge.Kill(syscall.SIGKILL)
 	killed := time.Now()
-	sent := w.board.end()
+	sent := w.board.End()
 	for _, p := range []*faultproxy.Proxy{w.wan, api} {
 		w.resume(p)
 	}
-	w.start()
+	w.bridge.Start()
 	saved := 0
 	for quiet, began := time.Now(), time.Now(); time.Since(quiet) < 6*time.Second && time.Since(began) < time.Minute; w.flow(100 * time.Millisecond) {
 		if n := len(channel.Feed(1001)); n > saved {
@@ -94,7 +82,7 @@ field = 1
 }
 
 // judgeRows compares the rows of the channel with what Mosquitto had taken before the kill.
-func (w *world) judgeRows(channel *thingspeaktest.Cloud, sent []message, killed time.Time) {
+func (w *world) judgeRows(channel *thingspeaktest.Cloud, sent []trial.Message, killed time.Time) {
 	w.Helper()
 	rows := thingspeaktest.ByTime(channel.Feed(1001))
 	var before []thingspeaktest.Entry // rows of what came before the kill; Mosquitto kept what came later
@@ -104,7 +92,7 @@ func (w *world) judgeRows(channel *thingspeaktest.Cloud, sent []message, killed 
 		if err != nil || n >= len(sent) {
 			w.Fatalf("a row says %v", r.Values)
 		}
-		if at := sent[n].acked; at.Before(killed) {
+		if at := sent[n].Acked; at.Before(killed) {
 			before = append(before, r)
 			if at.After(newest) {
 				newest = at
@@ -132,11 +120,4 @@ func (w *world) judgeRows(channel *thingspeaktest.Cloud, sent []message, killed 
 			w.Errorf("refused: %+v", e)
 		}
 	}
-}
-
-// hostOf is host:port of a URL.
-func hostOf(url string) string {
-	_, rest, _ := strings.Cut(url, "://")
-	host, _, _ := strings.Cut(rest, "/")
-	return host
 }

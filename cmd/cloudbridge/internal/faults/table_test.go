@@ -102,7 +102,7 @@ func bridgeFaults() []row {
 		{name: "bridge stopped and started", duplicates: 3 * inFlight, fault: func(w *world) {
 			for range 3 {
 				w.stop()
-				w.start()
+				w.bridge.Start()
 				w.mended()
 				w.flow(400 * time.Millisecond)
 			}
@@ -111,7 +111,7 @@ func bridgeFaults() []row {
 			cloudAway(w, 2*time.Second)
 			w.stop()
 			w.flow(200 * time.Millisecond)
-			w.start()
+			w.bridge.Start()
 			w.flow(500 * time.Millisecond)
 			w.resume(w.wan)
 		}},
@@ -194,9 +194,9 @@ func mosquittoKilled(w *world) {
 	before := saved()
 	mqtttest.Eventually(w, "Mosquitto to save the bridge's session", func() bool { return saved() > before })
 	w.flow(300 * time.Millisecond) // It says so before it does it.
-	w.forgiven.from = time.Now().Add(-200 * time.Millisecond)
+	w.forgiven.From = time.Now().Add(-200 * time.Millisecond)
 	w.house.Kill()
-	w.forgiven.to = time.Now()
+	w.forgiven.To = time.Now()
 	w.house.Start()
 	w.mended()
 	w.flow(time.Second)

@@ -1,19 +1,21 @@
 package faults
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"cloudbridge/cmd/cloudbridge/internal/trial"
 	"cloudbridge/internal/faultproxy"
+	"cloudbridge/internal/mqtt"
 	"cloudbridge/internal/mqtt/mqtttest"
 )
+
+// topics is over how many topics the messages are spread.
+const topics = 8
 
 // keepAlive is that of both connections of the bridge: the shortest that lets a half-open link be seen soon.
 const keepAlive = 2 * time.Second
@@ -26,63 +28,58 @@ type world struct {
 	far   *mqtttest.Broker
 	near  *faultproxy.Proxy
 	wan   *faultproxy.Proxy
-	board *publisher
-	ear   *receiver
+	board *trial.Publisher
+	ear   *trial.Receiver
 
-	program string
-	dir     string
-	process *exec.Cmd
-	log     *os.File
-	notes   []string
+	bridge *trial.Program
+	notes  []string
 	// forgiven is when Mosquitto may have lost what it had acknowledged.
-	forgiven span
+	forgiven trial.Span
 	// healed is when the fault was over: the last call of mended, or when the fault's function returned.
 	healed time.Time
 }
 
 func newWorld(t *testing.T, program string, r row) *world {
 	t.Helper()
-	w := &world{T: t, row: r, program: program, dir: t.TempDir()}
+	w := &world{T: t, row: r}
 	conf := []string{"max_queued_messages 0", "autosave_interval 1"}
 	w.house = mqtttest.Mosquitto(t, conf...)
 	if r.wide {
 		conf = append(conf, "max_inflight_messages 1000")
 	}
 	w.far = mqtttest.Mosquitto(t, conf...)
-	w.near, w.wan = w.line(w.house.Addr), w.line(w.far.Addr)
-	var err error
-	if w.log, err = os.Create(filepath.Join(w.dir, "log")); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		w.kill(syscall.SIGKILL)
-		if t.Failed() {
-			t.Logf("the bridge's log:\n%s", lastOf(w.written(), 6000))
-		}
-		_ = w.log.Close()
-	})
-	w.configure()
-	w.ear = receive(t, w.far.URL)
+	w.near, w.wan = trial.Line(t, w.house.Addr), trial.Line(t, w.far.Addr)
+	w.bridge = trial.New(t, program, w.config())
+	w.ear = trial.NewReceiver()
+	trial.Listen(t, mqtt.Options{
+		URL: w.far.URL, Protocol: mqtt.V5, ClientID: "witness", CleanStart: true, ReceiveMaximum: 65535, OnMessage: w.hear,
+	}, "far/#")
 	return w
 }
 
-func (w *world) line(target string) *faultproxy.Proxy {
-	w.Helper()
-	p, err := faultproxy.Listen(target)
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() { _ = p.Close() })
-	return p
+// publish starts the board.
+func (w *world) publish(rate int) {
+	w.board = trial.Publish(w.house.URL, "board", rate, func(n int) mqtt.Message {
+		return mqtt.Message{Topic: "fault/" + strconv.Itoa(n%topics), Payload: []byte(strconv.Itoa(n)), QoS: 1}
+	})
 }
 
-func (w *world) configure() {
-	w.Helper()
+// hear notes what comes to the far end.
+func (w *world) hear(in *mqtt.Inbound) {
+	n, err := strconv.Atoi(string(in.Payload))
+	if err != nil {
+		n = -1
+	}
+	w.ear.Take(trial.Arrival{Number: n, Topic: "fault/" + strings.TrimPrefix(in.Topic, "far/"), At: time.Now()})
+	in.Ack()
+}
+
+func (w *world) config() string {
 	protocol := w.row.protocol
 	if protocol == "" {
 		protocol = "auto"
 	}
-	text := fmt.Sprintf(`[bridge]
+	return fmt.Sprintf(`[bridge]
 name = "lab1"
 [local]
 url = "mqtt://%s"
@@ -107,26 +104,7 @@ local = "fault/{rest...}"
 cloud = "far"
 topic = "far/{rest}"
 qos = 1
-`, w.near.Addr(), keepAlive, protocol, w.wan.Addr(), keepAlive, protocol, filepath.Join(w.dir, "queue"))
-	if err := os.WriteFile(filepath.Join(w.dir, "cloudbridge.toml"), []byte(text), 0o600); err != nil {
-		w.Fatal(err)
-	}
-}
-
-// start starts the bridge.
-func (w *world) start() {
-	w.Helper()
-	cmd := exec.Command(w.program, "run", "--config", filepath.Join(w.dir, "cloudbridge.toml"))
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "CLOUDBRIDGE_") {
-			cmd.Env = append(cmd.Env, v)
-		}
-	}
-	cmd.Stdout, cmd.Stderr = w.log, w.log
-	if err := cmd.Start(); err != nil {
-		w.Fatal(err)
-	}
-	w.process = cmd
+`, w.near.Addr(), keepAlive, protocol, w.wan.Addr(), keepAlive, protocol, filepath.Join(w.TempDir(), "queue"))
 }
 
 // subscribed waits until the bridge has subscribed: what is published before is nobody's.
@@ -135,46 +113,17 @@ func (w *world) subscribed() {
 	mqtttest.Eventually(w, "the bridge to subscribe", func() bool { return strings.Contains(w.house.Log(), " 1 fault/#\n") })
 }
 
-// kill ends the bridge with a signal and waits until it is gone; the error is what Wait gives.
-func (w *world) kill(sig os.Signal) error {
-	if w.process == nil {
-		return nil
-	}
-	cmd := w.process
-	w.process = nil
-	if err := cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	return cmd.Wait()
-}
-
-// stop stops the bridge in good order, which must succeed within the time that it promises.
+// stop stops the bridge, and notes it where that takes long.
 func (w *world) stop() {
 	w.Helper()
-	began := time.Now()
-	late := time.AfterFunc(10*time.Second, func() { _ = w.process.Process.Kill() })
-	err := w.kill(syscall.SIGTERM)
-	late.Stop()
-	took := time.Since(began)
-	if took > 1500*time.Millisecond { // The race detector alone takes a second.
+	if took := w.bridge.Stop(); took > 1500*time.Millisecond { // The race detector alone takes a second.
 		w.note("stopped in %.1f s", took.Seconds())
-	}
-	if err != nil || took > 7*time.Second {
-		w.Errorf("the bridge was told to stop and ended after %v with %v", took, err)
 	}
 }
 
 // note adds to the last column of the table.
 func (w *world) note(format string, args ...any) {
 	w.notes = append(w.notes, fmt.Sprintf(format, args...))
-}
-
-func (w *world) written() string {
-	b, err := os.ReadFile(w.log.Name())
-	if err != nil {
-		return err.Error()
-	}
-	return string(b)
 }
 
 // resume makes a line good again.
@@ -209,11 +158,4 @@ func (w *world) noticed(p *faultproxy.Proxy, before int, since time.Time) {
 	if took > keepAlive*3/2+slack {
 		w.Errorf("the bridge noticed a dead link after %v, want at most %v", took, keepAlive*3/2)
 	}
-}
-
-func lastOf(s string, n int) string {
-	if len(s) > n {
-		return "(...)\n" + s[len(s)-n:]
-	}
-	return s
 }

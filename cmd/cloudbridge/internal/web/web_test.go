@@ -35,6 +35,7 @@ func sample() bridge.Status {
 	return bridge.Status{
 		Name: "lab1", Version: "v1.0.0", ClientID: "lab1-3f2a",
 		Started: at("2026-11-20T08:00:00Z"), Now: at("2026-11-20T09:00:00Z"),
+		Process: bridge.ProcessStatus{Goroutines: 31},
 		Local: bridge.LinkStatus{
 			State: "online", Since: at("2026-11-20T08:00:01Z"), URL: "mqtt://localhost:1883", Protocol: "5",
 			Logins: 1, Received: 120, Sent: 4,
