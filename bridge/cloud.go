@@ -392,12 +392,7 @@ func (c *cloud) unmarked() bool {
 
 // readsBack says whether a downlink of this cloud reads what goes to this address.
 func (c *cloud) readsBack(name string) bool {
-	for _, d := range c.downs {
-		if _, ok := d.Source.Name.Match(name, nil); ok {
-			return true
-		}
-	}
-	return false
+	return len(c.downs) > 0 && c.b.table.ReadsBack(c.name, name)
 }
 
 // echoGuard says whether our own publishes come back from this cloud and must be known again.

@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +50,68 @@ func TestNarrow(t *testing.T) {
 		if s := strings.Join(got, " "); s != c.want {
 			t.Errorf("%s: got %s, want %s", c.filters, s, c.want)
 		}
+	}
+}
+
+// TestNarrowFindsEachOverlap holds the search of the set against comparing all pairs, over random filters.
+func TestNarrowFindsEachOverlap(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	levels := []string{"a", "b", "+", "$x", "c", "#"}
+	for range 2000 {
+		var list []mappings.Filter
+		for id := range 2 + random.IntN(8) {
+			var parts []string
+			for range 1 + random.IntN(4) {
+				level := levels[random.IntN(len(levels))]
+				parts = append(parts, level)
+				if level == "#" {
+					break
+				}
+			}
+			list = append(list, mappings.Filter{Filter: strings.Join(parts, "/"), ID: id + 1})
+		}
+		served := 0
+		for _, g := range narrow(list) {
+			for i, a := range g.filters {
+				for _, b := range g.filters[i+1:] {
+					if filtersOverlap(a, b) {
+						t.Fatalf("%v: %s and %s overlap in one session", list, a, b)
+					}
+				}
+			}
+			for _, id := range g.ids {
+				served++
+				if f := list[id-1].Filter; !slices.ContainsFunc(g.filters, func(w string) bool { return common(w, f) == w }) {
+					t.Fatalf("%v: %s is served by none of %v", list, f, g.filters)
+				}
+			}
+		}
+		if served != len(list) {
+			t.Fatalf("%v: %d of %d filters are served", list, served, len(list))
+		}
+	}
+}
+
+// TestNarrowGrowsWithTheNumberOfFilters has a school's filters arranged: sixteen times as many may take some twenty times as
+// long, and not 256 times.
+func TestNarrowGrowsWithTheNumberOfFilters(t *testing.T) {
+	arrange := func(n int) time.Duration {
+		list := make([]mappings.Filter, n)
+		for i := range list {
+			list[i] = mappings.Filter{ID: i + 1, Filter: fmt.Sprintf([]string{"site/b%d/temp", "site/c%d/+", "+/d%d/temp", "room%d/#"}[i%4], i)}
+		}
+		best := time.Hour
+		for range 3 {
+			began := time.Now()
+			narrow(list)
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	few, many := arrange(1000), arrange(16_000)
+	t.Logf("1,000 filters: %v, 16,000: %v", few, many)
+	if many > 80*few {
+		t.Errorf("16 times the filters took %v instead of %v", many, few)
 	}
 }
 

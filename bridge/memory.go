@@ -182,9 +182,12 @@ func (m *memory) write(s memoryState) error {
 func (m *memory) stale(session string, now []mqtt.Subscription) (gone []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	list := names(now)
+	wanted := make(map[string]bool, len(now))
+	for _, f := range names(now) {
+		wanted[f] = true
+	}
 	for _, f := range m.past.Filters[session] {
-		if !slices.Contains(list, f) {
+		if !wanted[f] {
 			gone = append(gone, f)
 		}
 	}
