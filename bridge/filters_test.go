@@ -92,29 +92,6 @@ func TestNarrowFindsEachOverlap(t *testing.T) {
 	}
 }
 
-// TestNarrowGrowsWithTheNumberOfFilters has a school's filters arranged: sixteen times as many may take some twenty times as
-// long, and not 256 times.
-func TestNarrowGrowsWithTheNumberOfFilters(t *testing.T) {
-	arrange := func(n int) time.Duration {
-		list := make([]mappings.Filter, n)
-		for i := range list {
-			list[i] = mappings.Filter{ID: i + 1, Filter: fmt.Sprintf([]string{"site/b%d/temp", "site/c%d/+", "+/d%d/temp", "room%d/#"}[i%4], i)}
-		}
-		best := time.Hour
-		for range 3 {
-			began := time.Now()
-			narrow(list)
-			best = min(best, time.Since(began))
-		}
-		return best
-	}
-	few, many := arrange(1000), arrange(16_000)
-	t.Logf("1,000 filters: %v, 16,000: %v", few, many)
-	if many > 80*few {
-		t.Errorf("16 times the filters took %v instead of %v", many, few)
-	}
-}
-
 // FuzzCommon holds that what either filter matches, the common one matches too.
 func FuzzCommon(f *testing.F) {
 	f.Add("a/+", "a/b/#", "a/b")
