@@ -100,9 +100,6 @@ func newCloud(b *Bridge, cfg *Cloud) (*cloud, error) {
 		}
 	}
 	c.acct = b.accounts.get(cfg.Platform.Account())
-	if c.acct.logins == nil && c.limits.Public {
-		c.acct.logins = newLogins(c.limits, b.scale)
-	}
 	c.echoes = newEchoes(b.scale)
 	c.breaker = newBreaker()
 	c.kept = cfg.Kind.TakesAnyTopic
@@ -161,12 +158,16 @@ func (c *cloud) prepare(o mqtt.Options) {
 		o.Will = &mqtt.Message{Topic: c.cfg.Announce, Payload: c.b.stateJSON(stateOffline, "the connection was lost"), QoS: 1, Retain: true}
 	}
 	c.options = o
+	var shared *logins
+	if c.limits.Public {
+		shared = c.acct.loginsOf(o.Username, c.limits, c.b.scale)
+	}
 	c.link = &link{
-		name: c.name, title: c.title, log: c.b.log, dial: c.b.dial, scale: c.b.scale,
+		logins: shared,
+		name:   c.name, title: c.title, log: c.b.log, dial: c.b.dial, scale: c.b.scale,
 		options: c.sessionOptions,
 		judge:   c.platform.Judge,
 		retry:   newRetry(c.limits.Public && faraway(o.URL), c.b.scale, nil),
-		logins:  c.acct.logins,
 		spent:   func() { c.b.memory.loggedIn(c.b) },
 		onUp:    c.ready, onDown: c.lost, onChange: c.changed,
 	}

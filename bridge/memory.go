@@ -79,11 +79,8 @@ func (m *memory) load(b *Bridge) {
 		m.recall(key, p)
 	}
 	now := time.Now()
-	for name, a := range b.accounts.list {
-		if a.logins == nil || !m.known {
-			continue
-		}
-		a.logins.restore(m.past.Logins[name], now)
+	if m.known {
+		b.accounts.eachLogins(func(key string, l *logins) { l.restore(m.past.Logins[key], now) })
 	}
 	for k, v := range m.past.Down {
 		m.down[k] = v

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
+	"cloudbridge/platforms"
 )
 
 // fullScale runs what takes minutes; make scale sets it.
@@ -110,4 +112,38 @@ func TestLatestIsBounded(t *testing.T) {
 	if _, ok, _ := l.pick(now, time.Second); !ok || !l.room("never seen") {
 		t.Error("when one was sent there is no room for another")
 	}
+}
+
+// TestLoginsAreByUser has the devices of one ThingSpeak log in each for itself: fifty of them would else take eight minutes.
+func TestLoginsAreByUser(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	limits := platforms.Limits{LoginsPerMinute: 2}
+	a := newAccounts(1).get("thingspeak host")
+	one, same, other := a.loginsOf("one", limits, 1), a.loginsOf("one", limits, 1), a.loginsOf("other", limits, 1)
+	one.take(now)
+	one.take(now)
+	if _, ok := same.reserve(now); ok {
+		t.Error("a second table of one user has logins of its own")
+	}
+	if _, ok := other.reserve(now); !ok {
+		t.Error("one user's logins keep another out")
+	}
+}
+
+// TestSettledReceiptsHoldNoPayload has large messages settled: two thousand of them are remembered, and not what was in them.
+func TestSettledReceiptsHoldNoPayload(t *testing.T) {
+	d := newDesk()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for id := range uint16(200) {
+		r, _ := d.take(&mqtt.Inbound{Message: mqtt.Message{Payload: make([]byte, 1<<20), QoS: 1}, PacketID: id + 1})
+		r.release()
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if held := int64(after.HeapAlloc) - int64(before.HeapAlloc); held > 16<<20 {
+		t.Errorf("200 settled messages of 1 MiB hold %d MiB", held>>20)
+	}
+	runtime.KeepAlive(d)
 }

@@ -106,7 +106,7 @@ func TestIdle(t *testing.T) {
 			p := run(t, write(t, c.config(t)))
 			p.says(": connected to ", 1+c.clouds)
 			t.Logf("%s: after the start: %v", c.name, p.settled())
-			<-time.After(time.Until(p.began.Add(5500 * time.Millisecond))) // What the start needed is given back.
+			<-time.After(time.Until(p.began.Add(givenBack))) // What the start needed is given back.
 			t.Logf("%s: given back: %v", c.name, p.memory())
 			m := p.settled()
 			look := 3 * time.Second
