@@ -47,6 +47,7 @@ func (l *ledger) arrived() int {
 
 // TestBacklog has a cloud come back after many messages have queued, while more arrive.
 func TestBacklog(t *testing.T) {
+	together(t)
 	queued, rate := []int{3000}, 500
 	if full {
 		queued, rate = []int{5000, 50_000}, 2000

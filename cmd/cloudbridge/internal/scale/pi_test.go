@@ -92,6 +92,7 @@ local = "cmd/{rest}"
 
 // TestIdle measures a bridge to which nothing happens.
 func TestIdle(t *testing.T) {
+	together(t)
 	for _, c := range []struct {
 		name   string
 		config func(*testing.T) string
@@ -105,9 +106,8 @@ func TestIdle(t *testing.T) {
 			t.Parallel()
 			p := run(t, write(t, c.config(t)))
 			p.says(": connected to ", 1+c.clouds)
-			t.Logf("%s: after the start: %v", c.name, p.settled())
+			t.Logf("%s: after the start: %v", c.name, p.memory())
 			<-time.After(time.Until(p.began.Add(givenBack))) // What the start needed is given back.
-			t.Logf("%s: given back: %v", c.name, p.memory())
 			m := p.settled()
 			look := 3 * time.Second
 			if full {

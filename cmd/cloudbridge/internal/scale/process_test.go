@@ -19,6 +19,13 @@ import (
 // full runs what takes minutes.
 var full = os.Getenv("CLOUDBRIDGE_SCALE") == "full"
 
+// together lets the short versions run at one time, for most of theirs is waiting; what is printed is measured alone.
+func together(t *testing.T) {
+	if !full {
+		t.Parallel()
+	}
+}
+
 // programs are the programs that were built, by their architecture; all tests share them.
 var programs struct {
 	sync.Mutex
@@ -86,7 +93,7 @@ func write(t testing.TB, text string) string {
 	return config
 }
 
-// run starts a command line with a config; where before is not empty it is the program that runs ours.
+// run starts the program with a config; where there is a command line, that.
 func run(t testing.TB, config string, commandLine ...string) *process {
 	t.Helper()
 	if len(commandLine) == 0 {

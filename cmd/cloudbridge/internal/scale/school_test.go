@@ -88,6 +88,7 @@ func (d *district) why(what string) string {
 
 // TestDistrict runs a school district's bridge: each channel and each account has its own limits, and none is broken.
 func TestDistrict(t *testing.T) {
+	together(t)
 	sizes := [][2]int{{40, 10}}
 	if full {
 		sizes = [][2]int{{20, 5}, {200, 50}}

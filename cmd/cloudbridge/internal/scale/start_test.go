@@ -16,6 +16,7 @@ const mostStart = 500 * time.Millisecond
 // TestStart measures how long a message waits for the bridge that is being started: it is in the bridge's session with the
 // local broker already.
 func TestStart(t *testing.T) {
+	together(t)
 	near, far := mqtttest.Mosquitto(t), mqtttest.Mosquitto(t)
 	config := write(t, between(near, far))
 	arrived := make(chan time.Time, 1)
