@@ -69,7 +69,7 @@ func TestScaleSampler(t *testing.T) {
 			t.Errorf("%d addresses made %d points in three minutes, want %d", n, out, 3*n)
 		}
 	}
-	few, many := 3000, 20_000
+	few, many := 2000, 14_000
 	a, b := quickest(t, func() { fill(few) }), quickest(t, func() { fill(many) })
 	k := slope(few, many, a, b)
 	t.Logf("%d addresses: %.0f ns a reading; %d: %.0f ns; slope %.2f", few, a/float64(3*few), many, b/float64(3*many), k)
