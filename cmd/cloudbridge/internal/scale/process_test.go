@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,10 @@ var full = os.Getenv("CLOUDBRIDGE_SCALE") == "full"
 
 // together lets the short versions run at one time, for most of theirs is waiting; what is printed is measured alone.
 func together(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("the figures come from /proc")
+	}
 	if !full {
 		t.Parallel()
 	}
