@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 BUILD    = CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 
-.PHONY: build test faults soak demo lint bench bench-report bench-go bench-check bench-baseline cross deps clean
+.PHONY: build test faults soak scale arm demo lint bench bench-report bench-go bench-check bench-baseline cross deps clean
 
 build:
 	$(BUILD) -o cloudbridge ./cmd/cloudbridge
@@ -21,6 +21,16 @@ faults: deps
 soak: deps
 	CLOUDBRIDGE_TEST_REQUIRE=1 CLOUDBRIDGE_SOAK=30m CLOUDBRIDGE_SOAK_OUT=$(CURDIR)/docs \
 		go test -count=1 -timeout 60m -v -run TestSoak ./cmd/cloudbridge/internal/soak
+
+# Measures the program with much of everything and with next to nothing, and prints tables. Takes some minutes.
+scale: deps
+	CLOUDBRIDGE_TEST_REQUIRE=1 CLOUDBRIDGE_SCALE=full go test -count=1 -timeout 30m -v ./cmd/cloudbridge/internal/scale
+	CLOUDBRIDGE_SCALE=full go test -count=1 -timeout 10m -v -run 'TestScale' ./bridge
+
+# Runs the programs for a Raspberry Pi on this machine's processor.
+arm:
+	@packaging/test-deps.sh qemu-user
+	CLOUDBRIDGE_TEST_REQUIRE=1 CLOUDBRIDGE_ARM=1 go test -count=1 -timeout 10m -v -run TestArm ./cmd/cloudbridge/internal/scale
 
 demo:
 	go run ./cmd/cloudbridge demo
@@ -62,12 +72,17 @@ bench-baseline:
 	$(WATCH) > bench/build/baseline.txt || { cat bench/build/baseline.txt; exit 1; }
 	grep -v '^ok\|^PASS' bench/build/baseline.txt > bench/baseline.txt
 
-# Raspberry Pi OS runs arm64 or, on the oldest boards, arm v6.
+# Raspberry Pi OS runs arm64, arm v7 or, on the oldest boards, arm v6. No program may reach 16 MiB.
 cross:
 	GOOS=linux GOARCH=amd64 $(BUILD) -o dist/cloudbridge-linux-amd64 ./cmd/cloudbridge
 	GOOS=linux GOARCH=arm64 $(BUILD) -o dist/cloudbridge-linux-arm64 ./cmd/cloudbridge
 	GOOS=linux GOARCH=arm GOARM=6 $(BUILD) -o dist/cloudbridge-linux-armv6 ./cmd/cloudbridge
+	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o dist/cloudbridge-linux-armv7 ./cmd/cloudbridge
 	GOOS=linux GOARCH=386 $(BUILD) -o dist/cloudbridge-linux-386 ./cmd/cloudbridge
+	@for f in dist/cloudbridge-linux-*; do \
+		size=$$(wc -c <"$$f"); echo "$$f: $$size bytes"; \
+		if [ "$$size" -ge 16777216 ]; then echo "$$f is 16 MiB or more" >&2; exit 1; fi; \
+	done
 
 deps:
 	@packaging/test-deps.sh

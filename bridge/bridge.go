@@ -287,8 +287,9 @@ func (b *Bridge) relieveOld(d *desk, before time.Time) {
 
 // account is what all tables with one account share.
 type account struct {
-	mu     sync.Mutex
-	logins *logins
+	mu sync.Mutex
+	// logins are by user: at ThingSpeak each device logs in for itself, and a district has fifty of them.
+	logins map[string]*logins
 	pacers map[string]*pacer
 	// perMinute is the account's real budget, where it was asked and is lower than the plan's; else 0.
 	perMinute int
@@ -313,7 +314,7 @@ func newAccounts(scale float64) *accounts {
 func (a *accounts) get(name string) *account {
 	acct := a.list[name]
 	if acct == nil {
-		acct = &account{pacers: make(map[string]*pacer), names: make(map[string]bool), active: make(map[any]int), seconds: make(map[string]*seconds)}
+		acct = &account{logins: make(map[string]*logins), pacers: make(map[string]*pacer), names: make(map[string]bool), active: make(map[any]int), seconds: make(map[string]*seconds)}
 		a.list[name] = acct
 	}
 	return acct
@@ -322,12 +323,25 @@ func (a *accounts) get(name string) *account {
 // loginStates copies out how often each account was logged in to.
 func (a *accounts) loginStates() map[string][]spend {
 	states := make(map[string][]spend)
+	a.eachLogins(func(key string, l *logins) { states[key] = l.state() })
+	return states
+}
+
+// eachLogins goes through the users of all accounts; key names both.
+func (a *accounts) eachLogins(do func(key string, l *logins)) {
 	for name, acct := range a.list {
-		if acct.logins != nil {
-			states[name] = acct.logins.state()
+		for user, l := range acct.logins {
+			do(name+" "+user, l)
 		}
 	}
-	return states
+}
+
+// loginsOf returns what the tables with one user of an account share.
+func (a *account) loginsOf(user string, l platforms.Limits, scale float64) *logins {
+	if a.logins[user] == nil {
+		a.logins[user] = newLogins(l, scale)
+	}
+	return a.logins[user]
 }
 
 // pacer returns the one pacer of a lane of the account's.

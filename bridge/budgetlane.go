@@ -108,10 +108,7 @@ func (l *budgetLane) keep(p mappings.Point, rule *upRule, r *receipt, now time.T
 		}
 		return
 	}
-	l.unsaved = true
-	if l.latest.put(p, now) {
-		l.c.count(&p, fateReplaced, "a newer value came before its turn")
-	}
+	l.keepLatest(p, now)
 }
 
 func (l *budgetLane) finish(now time.Time) {

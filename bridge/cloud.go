@@ -101,9 +101,6 @@ func newCloud(b *Bridge, cfg *Cloud) (*cloud, error) {
 		}
 	}
 	c.acct = b.accounts.get(cfg.Platform.Account())
-	if c.acct.logins == nil && c.limits.Public {
-		c.acct.logins = newLogins(c.limits, b.scale)
-	}
 	c.echoes = newEchoes(b.scale)
 	c.breaker = newBreaker()
 	c.kept = cfg.Kind.TakesAnyTopic
@@ -162,12 +159,16 @@ func (c *cloud) prepare(o mqtt.Options) {
 		o.Will = &mqtt.Message{Topic: c.cfg.Announce, Payload: c.b.stateJSON(stateOffline, "the connection was lost"), QoS: 1, Retain: true}
 	}
 	c.options = o
+	var shared *logins
+	if c.limits.Public {
+		shared = c.acct.loginsOf(o.Username, c.limits, c.b.scale)
+	}
 	c.link = &link{
-		name: c.name, title: c.title, log: c.b.log, dial: c.b.dial, scale: c.b.scale,
+		logins: shared,
+		name:   c.name, title: c.title, log: c.b.log, dial: c.b.dial, scale: c.b.scale,
 		options: c.sessionOptions,
 		judge:   c.platform.Judge,
 		retry:   newRetry(c.limits.Public && faraway(o.URL), c.b.scale, nil),
-		logins:  c.acct.logins,
 		spent:   func() { c.b.memory.loggedIn(c.b) },
 		onUp:    c.ready, onDown: c.lost, onChange: c.changed,
 	}
@@ -413,12 +414,7 @@ func (c *cloud) unmarked() bool {
 
 // readsBack says whether a downlink of this cloud reads what goes to this address.
 func (c *cloud) readsBack(name string) bool {
-	for _, d := range c.downs {
-		if _, ok := d.Source.Name.Match(name, nil); ok {
-			return true
-		}
-	}
-	return false
+	return len(c.downs) > 0 && c.b.table.ReadsBack(c.name, name)
 }
 
 // echoGuard says whether our own publishes come back from this cloud and must be known again.

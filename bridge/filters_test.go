@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +49,45 @@ func TestNarrow(t *testing.T) {
 		}
 		if s := strings.Join(got, " "); s != c.want {
 			t.Errorf("%s: got %s, want %s", c.filters, s, c.want)
+		}
+	}
+}
+
+// TestNarrowFindsEachOverlap holds the search of the set against comparing all pairs, over random filters.
+func TestNarrowFindsEachOverlap(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	levels := []string{"a", "b", "+", "$x", "c", "#"}
+	for range 2000 {
+		var list []mappings.Filter
+		for id := range 2 + random.IntN(8) {
+			var parts []string
+			for range 1 + random.IntN(4) {
+				level := levels[random.IntN(len(levels))]
+				parts = append(parts, level)
+				if level == "#" {
+					break
+				}
+			}
+			list = append(list, mappings.Filter{Filter: strings.Join(parts, "/"), ID: id + 1})
+		}
+		served := 0
+		for _, g := range narrow(list) {
+			for i, a := range g.filters {
+				for _, b := range g.filters[i+1:] {
+					if filtersOverlap(a, b) {
+						t.Fatalf("%v: %s and %s overlap in one session", list, a, b)
+					}
+				}
+			}
+			for _, id := range g.ids {
+				served++
+				if f := list[id-1].Filter; !slices.ContainsFunc(g.filters, func(w string) bool { return common(w, f) == w }) {
+					t.Fatalf("%v: %s is served by none of %v", list, f, g.filters)
+				}
+			}
+		}
+		if served != len(list) {
+			t.Fatalf("%v: %d of %d filters are served", list, served, len(list))
 		}
 	}
 }

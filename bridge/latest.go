@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,10 @@ import (
 // activeSpan is how long an address counts as active after it was last heard of or sent. Boards that are switched off
 // stop taking their share of the budget after it; those that are quiet for a lesson's break keep theirs.
 const activeSpan = 10 * time.Minute
+
+// mostLatest bounds the addresses whose points wait for their turn. At sixty points a minute the last of so many waits for
+// three hours already; names that never repeat would fill the memory.
+const mostLatest = 10_000
 
 // latest holds the newest point of each address, for lanes that keep only that, and picks whose turn it is: the address
 // that was sent longest ago.
@@ -54,6 +59,15 @@ func (l *latest) entry(name string) *latestEntry {
 		l.entries[name] = e
 	}
 	return e
+}
+
+// room says whether a point of this address may be put in.
+func (l *latest) room(name string) bool {
+	if l.waiting < mostLatest {
+		return true
+	}
+	e := l.entries[name]
+	return e != nil && e.held
 }
 
 // put makes p the point that waits for its address, and says whether one of the two was replaced: the waiting one or,
@@ -213,4 +227,16 @@ func (l *latest) points() []mappings.Point {
 	}
 	slices.SortFunc(points, func(a, b mappings.Point) int { return strings.Compare(a.Name, b.Name) })
 	return points
+}
+
+// keepLatest holds a point until its address has its turn. mu is held.
+func (l *budgetLane) keepLatest(p mappings.Point, now time.Time) {
+	if !l.latest.room(p.Name) {
+		l.c.count(&p, fateDropped, fmt.Sprintf("%d feeds wait for their turn already", mostLatest))
+		return
+	}
+	l.unsaved = true
+	if l.latest.put(p, now) {
+		l.c.count(&p, fateReplaced, "a newer value came before its turn")
+	}
 }

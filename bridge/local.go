@@ -40,6 +40,9 @@ type local struct {
 	tokens   sync.Map // *mqtt.Message -> []localMark of a command on its way
 	reporter *reporter
 	hop      *mqtt.Properties // what a message gets that has no properties of its own
+	// retainedOf are the filters with a rule that takes retained messages; 0 is all of them.
+	retained   sync.Once
+	retainedOf map[int]bool
 
 	mu    sync.Mutex
 	extra []*localSession
@@ -194,6 +197,9 @@ func (s *localSession) subscriptions(caps mqtt.Capabilities) []mqtt.Subscription
 		l.more(groups[1:])
 	}
 	s.ids.Store(&s.group.ids)
+	if s.suffix == "" && len(s.group.ids) == len(l.filters) {
+		s.ids.Store(nil) // It serves all rules: none need be looked for among them.
+	}
 	subs := make([]mqtt.Subscription, len(s.group.filters))
 	for i, f := range s.group.filters {
 		subs[i] = l.subscription(f, 0, 1)
@@ -210,20 +216,25 @@ func (l *local) subscription(filter string, id int, qos byte) mqtt.Subscription 
 	return sub
 }
 
-// wantsRetained says whether a rule of this filter takes retained messages that it finds; 0 is any filter.
+// wantsRetained says whether a rule of this filter takes retained messages that it finds; 0 is any filter. It is asked for
+// each filter and for each retained message, so the answers are made once.
 func (l *local) wantsRetained(id int) bool {
-	for _, f := range l.filters {
-		if id != 0 && f.ID != id {
-			continue
-		}
-		for _, n := range f.Rules {
-			rule := l.b.ups[n]
-			if rule.retained != nil && *rule.retained || rule.retained == nil && l.b.retainsSomewhere(rule) {
-				return true
+	l.retained.Do(func() {
+		l.retainedOf = make(map[int]bool)
+		for _, f := range l.filters {
+			if slices.ContainsFunc(f.Rules, func(n int) bool { return l.b.takesRetained(l.b.ups[n]) }) {
+				l.retainedOf[f.ID], l.retainedOf[0] = true, true
 			}
 		}
+	})
+	return l.retainedOf[id]
+}
+
+func (b *Bridge) takesRetained(rule *upRule) bool {
+	if rule.retained != nil {
+		return *rule.retained
 	}
-	return false
+	return b.retainsSomewhere(rule)
 }
 
 // retainsSomewhere says whether a rule's cloud, or one of them, keeps retained messages.
@@ -315,6 +326,8 @@ func (s *localSession) receive(in *mqtt.Inbound) {
 		}
 	}
 	l.b.carry(&in.Message, ids, nil, &s.result, r)
+	clear(s.result.Points)
+	in.Payload, in.Properties = nil, nil // Its acknowledgement may wait for long, and a thousand megabytes with it.
 	r.release()
 	window := int(s.window.Load())
 	switch open := s.desk.open(); {
@@ -382,10 +395,13 @@ func (s *localSession) guards() bool {
 func (s *localSession) hears(topic string) bool {
 	ids := s.ids.Load()
 	for _, f := range s.l.filters {
-		if ids != nil && !slices.Contains(*ids, f.ID) {
+		if !filtersOverlap(f.Filter, topic) {
 			continue
 		}
-		if filtersOverlap(f.Filter, topic) {
+		if ids == nil {
+			return true
+		}
+		if _, ours := slices.BinarySearch(*ids, f.ID); ours {
 			return true
 		}
 	}
@@ -439,12 +455,7 @@ func (l *local) sessions() []*localSession {
 }
 
 // reads says whether an uplink reads this topic.
-func (l *local) reads(topic string) bool {
-	return slices.ContainsFunc(l.b.ups, func(r *upRule) bool {
-		_, ok := r.Local.Match(topic, nil)
-		return ok
-	})
-}
+func (l *local) reads(topic string) bool { return l.b.table.Reads(topic) }
 
 // foundAtSubscribing says whether a message with the retain flag may be one that the broker had kept before we came.
 // MQTT 3.1.1 sets the flag for nothing else. In MQTT 5, where the flag is as published, kept messages come only to a

@@ -79,11 +79,8 @@ func (m *memory) load(b *Bridge) {
 		m.recall(key, p)
 	}
 	now := time.Now()
-	for name, a := range b.accounts.list {
-		if a.logins == nil || !m.known {
-			continue
-		}
-		a.logins.restore(m.past.Logins[name], now)
+	if m.known {
+		b.accounts.eachLogins(func(key string, l *logins) { l.restore(m.past.Logins[key], now) })
 	}
 	for k, v := range m.past.Down {
 		m.down[k] = v
@@ -182,9 +179,12 @@ func (m *memory) write(s memoryState) error {
 func (m *memory) stale(session string, now []mqtt.Subscription) (gone []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	list := names(now)
+	wanted := make(map[string]bool, len(now))
+	for _, f := range names(now) {
+		wanted[f] = true
+	}
 	for _, f := range m.past.Filters[session] {
-		if !slices.Contains(list, f) {
+		if !wanted[f] {
 			gone = append(gone, f)
 		}
 	}

@@ -71,8 +71,10 @@ func (d *desk) take(in *mqtt.Inbound) (r *receipt, again bool) {
 	d.mu.Lock()
 	old := d.byID[in.PacketID]
 	if in.Duplicate && old != nil && old.content == content {
-		old.in = in
 		settled := old.settled
+		if !settled {
+			old.in = in
+		}
 		d.mu.Unlock()
 		if settled {
 			in.Ack()
@@ -104,7 +106,7 @@ func (d *desk) settle(r *receipt) {
 	r.settled = true
 	d.settled.settle(r.number)
 	in := r.in
-	r.in = nil // What is remembered of it is not its payload.
+	r.in = nil // What is remembered of it must not hold its payload.
 	d.past = append(d.past, in.PacketID)
 	for len(d.past) > mostSettled {
 		if old := d.byID[d.past[0]]; old != nil && old.settled {

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"container/heap"
 	"slices"
 	"time"
 
@@ -33,7 +34,7 @@ type sampleFate struct {
 	Why  string
 }
 
-// mostSampled bounds the addresses that a sampler remembers. One that is forgotten starts a new interval with its next
+// mostSampled bounds the addresses that a sampler remembers beyond those with an open interval. One that is forgotten starts a new interval with its next
 // reading, and that one passes min_change: nothing is lost by it.
 const mostSampled = 10_000
 
@@ -45,9 +46,12 @@ type sampler struct {
 	states map[sampleKey]*sampleState
 	// joined says that the readings of one address fill different parts of it.
 	joined bool
-	// open counts the open intervals. None ends before soonest, so that a message need not look at all addresses.
-	open    int
-	soonest time.Time
+	// open counts the open intervals, and ends has the one that ends first on top, so that neither a message nor an end need
+	// look at all addresses. It may name intervals that a reading has ended.
+	open int
+	ends intervalEnds
+	// crowd is how many addresses there may be before it is looked again which of them can be forgotten.
+	crowd int
 	// skips are points that an aggregate made and min_change then held back, since they were last asked for.
 	skips []mappings.Skip
 }
@@ -58,6 +62,7 @@ type sampleKey struct {
 }
 
 type sampleState struct {
+	key     sampleKey
 	anchor  time.Time
 	index   int64 // of the open interval
 	open    *gathering
@@ -97,10 +102,8 @@ func (s *sampler) add(p mappings.Point, pol samplePolicy, now time.Time) (out []
 	if st.open == nil {
 		left := st.anchor.Add(time.Duration(index+1) * pol.Every).Sub(p.Time)
 		st.open, st.index, st.pol, st.ends = &gathering{aggregate: pol.Aggregate, joined: s.joined}, index, pol, now.Add(left)
-		if s.open == 0 || st.ends.Before(s.soonest) {
-			s.soonest = st.ends
-		}
 		s.open++
+		s.ends.note(st, s.open)
 	}
 	if st.open.add(p) {
 		return out, sampleFate{Kind: sampleReplaced}
@@ -124,27 +127,23 @@ func (s *sampler) end(st *sampleState, now time.Time) []mappings.Point {
 
 // due gives the points of all intervals that have ended, by time.
 func (s *sampler) due(now time.Time) []mappings.Point {
-	if s.open == 0 || s.soonest.After(now) {
-		return nil
+	var out []mappings.Point
+	for st := s.ends.first(); st != nil && !st.ends.After(now); st = s.ends.first() {
+		out = append(out, s.end(st, now)...)
+		if len(s.states) > mostSampled && st.pol.MinChange <= 0 {
+			delete(s.states, st.key) // There are many: nothing is lost by forgetting this one.
+		}
 	}
-	return s.endAll(now, func(st *sampleState) bool { return !st.ends.After(now) })
+	slices.SortFunc(out, byTime)
+	return out
 }
 
 // close ends all intervals, for a clean stop.
 func (s *sampler) close() []mappings.Point {
-	return s.endAll(time.Time{}, func(*sampleState) bool { return true })
-}
-
-func (s *sampler) endAll(now time.Time, ended func(*sampleState) bool) []mappings.Point {
 	var out []mappings.Point
-	first := true
 	for _, st := range s.states {
-		switch {
-		case st.open == nil:
-		case ended(st):
-			out = append(out, s.end(st, now)...)
-		case first || st.ends.Before(s.soonest):
-			s.soonest, first = st.ends, false
+		if st.open != nil {
+			out = append(out, s.end(st, time.Time{})...)
 		}
 	}
 	slices.SortFunc(out, byTime)
@@ -154,9 +153,13 @@ func (s *sampler) endAll(now time.Time, ended func(*sampleState) bool) []mapping
 // len is the number of open intervals: each will make a point.
 func (s *sampler) len() int { return s.open }
 
-// next is when to ask due again. It may be earlier than the next end, where the interval that was to end first was
-// ended by a reading.
-func (s *sampler) next() (at time.Time, ok bool) { return s.soonest, s.open > 0 }
+// next is when to ask due again.
+func (s *sampler) next() (at time.Time, ok bool) {
+	if st := s.ends.first(); st != nil {
+		return st.ends, true
+	}
+	return time.Time{}, false
+}
 
 // skipped gives the points that min_change held back after they were made, once.
 func (s *sampler) skipped() []mappings.Skip {
@@ -168,10 +171,11 @@ func (s *sampler) skipped() []mappings.Skip {
 func (s *sampler) state(key sampleKey, first, now time.Time) *sampleState {
 	st := s.states[key]
 	if st == nil {
-		if len(s.states) >= mostSampled {
+		if len(s.states) >= max(mostSampled, s.crowd) {
 			s.forget(now)
+			s.crowd = len(s.states) + len(s.states)/10 // Where all are open, not each new one looks at all.
 		}
-		st = &sampleState{anchor: first}
+		st = &sampleState{key: key, anchor: first}
 		s.states[key] = st
 	}
 	st.touched = now
@@ -193,6 +197,54 @@ func (s *sampler) forget(now time.Time) {
 			delete(s.states, key)
 		}
 	}
+}
+
+// intervalEnds is a heap of intervals, that which ends first on top.
+type intervalEnds []intervalEnd
+
+type intervalEnd struct {
+	at time.Time
+	st *sampleState
+}
+
+// over says that the interval has been ended by a reading.
+func (e intervalEnd) over() bool { return e.st.open == nil || !e.st.ends.Equal(e.at) }
+
+// note adds an interval, of so many that are open. Where most that the heap names are over they go: a board that sends a
+// day's readings at once ends intervals by the thousand.
+func (h *intervalEnds) note(st *sampleState, open int) {
+	if len(*h) > 1024+2*open {
+		*h = slices.DeleteFunc(*h, intervalEnd.over)
+		heap.Init(h)
+	}
+	heap.Push(h, intervalEnd{st.ends, st})
+}
+
+// first is the open interval that ends first, or nil.
+func (h *intervalEnds) first() *sampleState {
+	for len(*h) > 0 {
+		if e := (*h)[0]; !e.over() {
+			return e.st
+		}
+		heap.Pop(h)
+	}
+	return nil
+}
+
+func (h intervalEnds) Len() int           { return len(h) }
+func (h intervalEnds) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h intervalEnds) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push and Pop are for package heap alone.
+func (h *intervalEnds) Push(x any) { *h = append(*h, x.(intervalEnd)) }
+
+// Pop takes the last one away.
+func (h *intervalEnds) Pop() any {
+	last := len(*h) - 1
+	e := (*h)[last]
+	(*h)[last] = intervalEnd{}
+	*h = (*h)[:last]
+	return e
 }
 
 // floorDiv counts whole intervals, towards the past also for what lies before the first.

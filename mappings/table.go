@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ type Table struct {
 	filters  []Filter
 	filterOf []int // by uplink: the index of its filter
 	tree     node
-	byCloud  map[string][]int // the downlinks of each cloud
+	byCloud  map[string]*node // the downlinks of each cloud, by what they read there
 	readings sync.Pool
 }
 
@@ -60,7 +61,7 @@ func idOf(filter string, taken map[int]bool) int {
 
 // NewTable arranges rules for use.
 func NewTable(bridge string, up []Uplink, down []Downlink) *Table {
-	t := &Table{bridge: bridge, up: up, down: down, byCloud: map[string][]int{}}
+	t := &Table{bridge: bridge, up: up, down: down, byCloud: map[string]*node{}}
 	t.readings.New = func() any { return &reading{bridge: bridge} }
 	index, taken := map[string]int{}, map[int]bool{}
 	for i := range up {
@@ -76,7 +77,12 @@ func NewTable(bridge string, up []Uplink, down []Downlink) *Table {
 		t.tree.add(strings.Split(filter, "/"), i)
 	}
 	for i := range down {
-		t.byCloud[down[i].Cloud] = append(t.byCloud[down[i].Cloud], i)
+		n := t.byCloud[down[i].Cloud]
+		if n == nil {
+			n = &node{}
+			t.byCloud[down[i].Cloud] = n
+		}
+		n.add(strings.Split(down[i].Source.Name.Filter(), "/"), i)
 	}
 	return t
 }
@@ -127,7 +133,7 @@ func (n *node) find(topic string, at int, into []int) []int {
 func (t *Table) Filters() []Filter { return t.filters }
 
 // Up runs the uplinks whose pattern matches. With ids (the subscription identifiers of a received copy) only the rules of
-// those filters run. now is the time of arrival. Points without a value expression share the payload's memory.
+// those filters run; they stand in ascending order. now is the time of arrival. Points without a value expression share the payload's memory.
 func (t *Table) Up(m *mqtt.Message, ids []int, now time.Time, r *Result) {
 	r.reset()
 	rd := t.readings.Get().(*reading)
@@ -135,8 +141,10 @@ func (t *Table) Up(m *mqtt.Message, ids []int, now time.Time, r *Result) {
 	rd.matched = t.tree.find(m.Topic, 0, rd.matched)
 	sort.Ints(rd.matched)
 	for _, rule := range rd.matched {
-		if len(ids) > 0 && indexOfID(ids, t.filters[t.filterOf[rule]].ID) < 0 {
-			continue
+		if len(ids) > 0 {
+			if _, asked := slices.BinarySearch(ids, t.filters[t.filterOf[rule]].ID); !asked {
+				continue
+			}
 		}
 		u := &t.up[rule]
 		if rd.match(u.Local, m.Topic) {
@@ -145,15 +153,6 @@ func (t *Table) Up(m *mqtt.Message, ids []int, now time.Time, r *Result) {
 	}
 	rd.release()
 	t.readings.Put(rd)
-}
-
-func indexOfID(ids []int, id int) int {
-	for i, n := range ids {
-		if n == id {
-			return i
-		}
-	}
-	return -1
 }
 
 // match takes the captures of a pattern, and the topic after them for {topic}.
@@ -322,7 +321,11 @@ func (t *Table) Down(c *Command, now time.Time, r *Result) {
 	r.reset()
 	rd := t.readings.Get().(*reading)
 	rd.start(c.Address.Name, c.Payload, c.Properties, now)
-	for _, rule := range t.byCloud[c.Cloud] {
+	if n := t.byCloud[c.Cloud]; n != nil {
+		rd.matched = n.find(c.Address.Name, 0, rd.matched)
+	}
+	sort.Ints(rd.matched)
+	for _, rule := range rd.matched {
 		d := &t.down[rule]
 		if d.Source.Part == c.Address.Part && rd.match(d.Source.Name, c.Address.Name) {
 			d.run(rule, c, rd, r)
@@ -330,6 +333,23 @@ func (t *Table) Down(c *Command, now time.Time, r *Result) {
 	}
 	rd.release()
 	t.readings.Put(rd)
+}
+
+// Reads says whether an uplink reads a local topic.
+func (t *Table) Reads(topic string) bool {
+	return slices.ContainsFunc(t.tree.find(topic, 0, nil), func(rule int) bool {
+		_, ok := t.up[rule].Local.Match(topic, nil)
+		return ok
+	})
+}
+
+// ReadsBack says whether a downlink of a cloud's reads what is written to one of its addresses.
+func (t *Table) ReadsBack(cloud, name string) bool {
+	n := t.byCloud[cloud]
+	return n != nil && slices.ContainsFunc(n.find(name, 0, nil), func(rule int) bool {
+		_, ok := t.down[rule].Source.Name.Match(name, nil)
+		return ok
+	})
 }
 
 var errTopic = errors.New("cannot be published to")

@@ -1,11 +1,15 @@
 #!/bin/sh
-# Installs, through apt, the programs that the tests start and that are missing here.
+# Installs, through apt, the programs that the tests start and that are missing here. "qemu-user" as an argument adds what
+# runs the programs of other processors.
 set -eu
 missing=
 command -v gcc >/dev/null 2>&1 || missing="$missing gcc"
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || missing="$missing mosquitto"
 command -v mosquitto_pub >/dev/null 2>&1 || missing="$missing mosquitto-clients"
+if [ "${1:-}" = qemu-user ]; then
+	command -v qemu-aarch64 >/dev/null 2>&1 && command -v qemu-arm >/dev/null 2>&1 || missing="$missing qemu-user"
+fi
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
 	echo "these programs are needed and apt-get is not here to install them:$missing" >&2

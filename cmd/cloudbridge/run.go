@@ -59,6 +59,7 @@ func (r *runCommand) Run(c *console) (err error) {
 		return &failure{code: exitConfig, err: err}
 	}
 	log.Info(started(f))
+	defer beLean(os.Getenv)()
 	return carry(c.signal, log, func(ctx context.Context) error {
 		stop := serveStatus(ctx, f.Web, b.Status, log)
 		defer stop()

@@ -313,6 +313,7 @@ func (d *decoder) decodeProperties(block []byte, m *Message) error {
 	}
 	if len(d.scratch) > 0 {
 		// They seldom differ from those before, and nobody changes them.
+		slices.Sort(d.scratch)
 		if !slices.Equal(d.ids, d.scratch) {
 			d.ids = slices.Clone(d.scratch)
 		}

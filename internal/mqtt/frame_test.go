@@ -111,7 +111,7 @@ func TestSeveralSubscriptionIdentifiers(t *testing.T) {
 	if _, err := (&decoder{version: V5}).decodePublish(0, body, true, &m); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]int{1, 300, 127}, m.Subscriptions); diff != "" || m.Properties != nil || string(m.Payload) != "x" {
+	if diff := cmp.Diff([]int{1, 127, 300}, m.Subscriptions); diff != "" || m.Properties != nil || string(m.Payload) != "x" {
 		t.Errorf("got %v, %v, %q", m.Subscriptions, m.Properties, m.Payload)
 	}
 }

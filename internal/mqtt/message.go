@@ -16,7 +16,8 @@ type Message struct {
 	Duplicate bool
 	// Properties is nil where there are none, and always nil in MQTT 3.1.1.
 	Properties *Properties
-	// Subscriptions are the subscription identifiers that a received copy carries (MQTT 5).
+	// Subscriptions are the subscription identifiers that a received copy carries (MQTT 5), in ascending order. Messages share
+	// them, and nobody changes them.
 	Subscriptions []int
 }
 
