@@ -1,8 +1,9 @@
-//go:build !unix
+//go:build !linux
 
 package wire
 
-const canWriteNow = false
+const canTry = false
 
-// writeNow is for systems whose sockets can be tried; the goroutine that writes serves the others.
-func writeNow(uintptr, []byte) (int, error) { return 0, nil }
+// On other systems a goroutine of the connection writes, and reading is the network library's.
+func tryWrite(uintptr, []byte) (int, error) { return 0, errNotNow }
+func tryRead(uintptr, []byte) (int, error)  { return 0, errNotNow }
