@@ -36,7 +36,8 @@ func (o *orderedLane) drain(ctx context.Context, s *session) {
 	}()
 	limit := o.limiter()
 	for {
-		if o.begin(s, after) {
+		var open bool
+		if after, open = o.begin(s, after); open {
 			if after = o.follow(dctx); dctx.Err() != nil {
 				return
 			}
@@ -112,15 +113,14 @@ func (o *orderedLane) gap(seq uint64) {
 	_ = o.queue.Commit(base)
 }
 
-// send sends one record. The error ends the drain.
-func (o *orderedLane) send(ctx context.Context, s *session, rec queue.Record) error {
+// due reads the point of a record; ok is false where there is nothing to send.
+func (o *orderedLane) due(s *session, rec queue.Record) (p mappings.Point, ok bool) {
 	o.mu.Lock()
 	f := o.flights[rec.Seq]
 	skip := o.settler.settled(rec.Seq) || f != nil && f.on == s
-	single := o.single > 0
 	o.mu.Unlock()
 	if skip {
-		return nil
+		return p, false
 	}
 	p, err := o.read(rec)
 	if err != nil {
@@ -128,24 +128,35 @@ func (o *orderedLane) send(ctx context.Context, s *session, rec queue.Record) er
 			o.c.tally.add(fateDropped, "record not readable", 1)
 		}
 		o.settle(rec.Seq)
-		return nil
+		return p, false
 	}
-	now := time.Now()
-	if rule := o.c.rule(&p); rule != nil && rule.MaxAge > 0 && now.Sub(p.Time) > rule.MaxAge {
+	if rule := o.c.rule(&p); rule != nil && rule.MaxAge > 0 && time.Since(p.Time) > rule.MaxAge {
 		o.c.count(&p, fateDropped, "older than max_age")
 		o.settle(rec.Seq)
-		return nil
+		return p, false
 	}
 	if o.c.b.mayStamp() {
 		p.Late = o.backlog(rec.Seq)
 	} else {
 		p.Time = p.Arrived // A wrong clock tells no time.
 	}
+	return p, true
+}
+
+// send sends one record. The error ends the drain.
+func (o *orderedLane) send(ctx context.Context, s *session, rec queue.Record) error {
+	p, ok := o.due(s, rec)
+	if !ok {
+		return nil
+	}
 	d, err := o.lay(&p)
 	if err != nil {
 		o.giveUp(rec.Seq, &p, err.Error())
 		return nil
 	}
+	o.mu.Lock()
+	single := o.single > 0
+	o.mu.Unlock()
 	return o.deliver(ctx, s, rec.Seq, &p, d, single)
 }
 

@@ -82,7 +82,7 @@ func (d *desk) take(in *mqtt.Inbound) (r *receipt, again bool) {
 		return nil, true
 	}
 	d.issued++
-	r = &receipt{in: in, number: d.issued, came: time.Now(), desk: d, content: content}
+	r = &receipt{in: in, number: d.issued, came: in.Came, desk: d, content: content}
 	r.open.Store(1)
 	d.sweep()
 	d.waiting = append(d.waiting, r)

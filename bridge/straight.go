@@ -28,34 +28,63 @@ type straight struct {
 	message mqtt.Message
 }
 
-// begin opens the short way if the lane has sent all up to after, and says whether it did.
-func (o *orderedLane) begin(s *session, after uint64) bool {
+// mostHurried is how many records the lane's goroutine sends to catch up while those who append wait for it.
+const mostHurried = 2 * peekMost
+
+// begin opens the short way if the lane has sent all up to after, or can do so at once. It returns the last record that
+// went, and whether the way is open.
+func (o *orderedLane) begin(s *session, after uint64) (last uint64, open bool) {
+	if o.layer == nil {
+		return after, false
+	}
 	o.way.mu.Lock()
 	defer o.way.mu.Unlock()
-	if o.layer == nil {
-		return false
+	for {
+		last, _ := o.queue.Tail()
+		st := o.queue.Stats()
+		o.mu.Lock()
+		busy := o.resend || o.single > 0
+		base := o.settler.base
+		o.mu.Unlock()
+		switch {
+		case busy:
+			return after, false
+		case st.Records == 0 || st.Last <= after:
+			if st.Records == 0 && last > base {
+				o.gap(last + 1)
+			}
+			select {
+			case <-o.way.back: // It is from the time before.
+			default:
+			}
+			o.way.on, o.way.after = s, max(last, after)
+			return o.way.after, true
+		case st.Last-after > mostHurried:
+			return after, false
+		}
+		if after, open = o.hurry(s, after); !open {
+			return after, false
+		}
 	}
-	last, _ := o.queue.Tail()
-	st := o.queue.Stats()
-	if st.Records > 0 && st.Last > after {
-		return false
+}
+
+// hurry sends some records past after without waiting, and says whether all of them went. way.mu is held.
+func (o *orderedLane) hurry(s *session, after uint64) (last uint64, all bool) {
+	recs := peekNow(o.queue, after, peekMost)
+	for _, rec := range recs {
+		if rec.Seq > after+1 {
+			o.gap(rec.Seq)
+		}
+		if o.backlog(rec.Seq) {
+			return after, false
+		}
+		p, ok := o.due(s, rec)
+		if ok && !o.publishNow(s, &p, rec.Seq, time.Now()) {
+			return after, false
+		}
+		after = rec.Seq
 	}
-	o.mu.Lock()
-	busy := o.resend || o.single > 0
-	base := o.settler.base
-	o.mu.Unlock()
-	if busy {
-		return false
-	}
-	if st.Records == 0 && last > base {
-		o.gap(last + 1)
-	}
-	select {
-	case <-o.way.back: // It is from the time before.
-	default:
-	}
-	o.way.on, o.way.after = s, max(last, after)
-	return true
+	return after, len(recs) > 0
 }
 
 // follow leaves the sending to those who append, until they cannot or the drain ends, and returns the last record that went.

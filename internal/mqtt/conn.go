@@ -36,13 +36,17 @@ type Inbound struct {
 	// PacketID is the packet identifier of a message with QoS above 0: a broker that sends one again to a kept session
 	// sends it under the same, marked as Duplicate.
 	PacketID uint16
-	conn     *wire.Conn
-	ticket   uint64
-	ack      func()
+	// Came is when it came in.
+	Came   time.Time
+	conn   *wire.Conn
+	ticket uint64
+	ack    func()
 }
 
 // NewInbound is a message for tests that need no session; ack is called by each Ack.
-func NewInbound(m Message, ack func()) *Inbound { return &Inbound{Message: m, ack: ack} }
+func NewInbound(m Message, ack func()) *Inbound {
+	return &Inbound{Message: m, Came: time.Now(), ack: ack}
+}
 
 // Ack acknowledges the message. It may be called from any goroutine, once or more, at any time and in any order: the
 // session sends acknowledgements in the order in which the messages came. After the session's end, and for QoS 0, it

@@ -146,7 +146,7 @@ func (s *Session) answer(first byte, id uint16, known bool) error {
 
 // received takes each PUBLISH from the wire, on the reading goroutine, and hands it to the owner.
 func (s *Session) received(flags byte, body []byte, owned bool) error {
-	in := &Inbound{}
+	in := &Inbound{Came: s.conn.Came()}
 	id, err := s.decoder.decodePublish(flags, body, owned, &in.Message)
 	if err != nil {
 		return err

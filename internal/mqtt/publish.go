@@ -159,7 +159,7 @@ func (s *Session) wrote(total int64) {
 // alone: some brokers confirm twice.
 func (s *Session) settle(id uint16, qos byte, err error) {
 	s.mu.Lock()
-	s.answered = time.Now() // It heard what we wrote.
+	s.answered = s.conn.Came() // It heard what we wrote.
 	p, ok := s.pending[id]
 	if !ok || p.qos != qos {
 		s.mu.Unlock()

@@ -256,6 +256,9 @@ func (c *Conn) Idle() (in, out time.Duration) {
 	return now - time.Duration(c.lastIn.Load()), now - time.Duration(c.lastOut.Load())
 }
 
+// Came is when something came in last, or the connection began.
+func (c *Conn) Came() time.Time { return c.start.Add(time.Duration(c.lastIn.Load())) }
+
 // Written is how many bytes have gone out.
 func (c *Conn) Written() int64 { return c.written.Load() }
 

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// HasRoom says whether a publisher may append now.
+// HasRoom says whether a publisher that cannot wait may append now. It gets more room than one that can.
 func (c *Conn) HasRoom() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.out) < batchLimit
+	return len(c.out) < 4*batchLimit
 }
 
 // Room waits until a publisher may append.
