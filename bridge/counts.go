@@ -3,6 +3,7 @@ package bridge
 import (
 	"maps"
 	"sync"
+	"sync/atomic"
 )
 
 // fate is what became of a point or a command, in the words that are the same everywhere.
@@ -23,8 +24,8 @@ var fateWords = [fates]string{"sent", "confirmed", "skipped", "replaced", "dropp
 
 // tally counts fates, and the reasons of those that need one.
 type tally struct {
+	n       [fates]atomic.Uint64
 	mu      sync.Mutex
-	n       [fates]uint64
 	reasons map[string]uint64
 }
 
@@ -35,10 +36,10 @@ func (t *tally) add(f fate, reason string, n int) {
 	if n <= 0 {
 		return
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.n[f] += uint64(n)
+	t.n[f].Add(uint64(n))
 	if reason != "" {
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		t.because(fateWords[f], reason, n)
 	}
 }
@@ -67,13 +68,13 @@ func (t *tally) counts(waiting int) Counts {
 	defer t.mu.Unlock()
 	return Counts{
 		Waiting:   uint64(waiting),
-		Sent:      t.n[fateSent],
-		Confirmed: t.n[fateConfirmed],
-		Skipped:   t.n[fateSkipped],
-		Replaced:  t.n[fateReplaced],
-		Dropped:   t.n[fateDropped],
-		Refused:   t.n[fateRefused],
-		Retried:   t.n[fateRetried],
+		Sent:      t.n[fateSent].Load(),
+		Confirmed: t.n[fateConfirmed].Load(),
+		Skipped:   t.n[fateSkipped].Load(),
+		Replaced:  t.n[fateReplaced].Load(),
+		Dropped:   t.n[fateDropped].Load(),
+		Refused:   t.n[fateRefused].Load(),
+		Retried:   t.n[fateRetried].Load(),
 		Reasons:   maps.Clone(t.reasons),
 	}
 }
