@@ -56,8 +56,9 @@ func (f *Flow) Write(p []byte) (int, error) {
 		f.piece = p
 		err := f.raw.Write(f.try)
 		f.piece = nil
-		if err == nil {
-			err = f.err
+		if err == nil && f.err != nil {
+			// In the words of the connection itself, which say whose it is.
+			err = &net.OpError{Op: "write", Net: f.LocalAddr().Network(), Source: f.LocalAddr(), Addr: f.RemoteAddr(), Err: f.err}
 		}
 		if err != nil {
 			return 0, err
