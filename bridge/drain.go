@@ -14,13 +14,17 @@ import (
 
 // drain sends from the oldest unsettled record on, until the session ends or a record must be sent again.
 func (o *orderedLane) drain(ctx context.Context, s *session) {
+	o.awaitAnswers(ctx, s)
 	o.mu.Lock()
-	after, at := o.settler.base, o.pause
-	o.resend = false
+	at := o.pause
 	o.mu.Unlock()
 	if !sleep(s.ctx, time.Until(at)) {
 		return
 	}
+	o.mu.Lock()
+	after := o.settler.base
+	o.resend = false
+	o.mu.Unlock()
 	dctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel)
@@ -59,6 +63,30 @@ func (o *orderedLane) drain(ctx context.Context, s *session) {
 			if err := o.send(dctx, s, rec); err != nil {
 				return
 			}
+		}
+	}
+}
+
+// awaitAnswers waits, though not for ever, until all that is on its way is answered. What is refused of it must go again in its
+// place, before what is behind it.
+func (o *orderedLane) awaitAnswers(ctx context.Context, s *session) {
+	patience := time.NewTimer(o.c.b.scaled(longestRefuse))
+	defer patience.Stop()
+	for {
+		o.mu.Lock()
+		open := len(o.flights)
+		o.mu.Unlock()
+		if open == 0 {
+			return
+		}
+		select {
+		case <-o.landed:
+		case <-s.ctx.Done():
+			return
+		case <-ctx.Done():
+			return
+		case <-patience.C:
+			return
 		}
 	}
 }

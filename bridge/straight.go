@@ -19,8 +19,8 @@ type straight struct {
 	mu sync.Mutex
 	// on is the session that takes messages straight; nil while the lane's goroutine sends.
 	on *session
-	// after is the last record that went straight.
-	after uint64
+	// after is the last record that went straight, and count how many did so far.
+	after, count uint64
 	// back wakes the lane's goroutine when the short way ends.
 	back chan struct{}
 	// record and message are used again for each point.
@@ -83,6 +83,7 @@ func (o *orderedLane) goStraight(p *mappings.Point, seq uint64, now time.Time) {
 		return
 	}
 	o.way.after = seq
+	o.way.count++
 }
 
 // publishNow says whether nobody else has to send the record.
@@ -182,6 +183,9 @@ func (o *orderedLane) land(f *flight) {
 	defer o.mu.Unlock()
 	if o.flights[f.seq] == f {
 		delete(o.flights, f.seq)
+	}
+	if len(o.flights) == 0 {
+		poke(o.landed)
 	}
 	if f.ended != nil {
 		close(f.ended)
