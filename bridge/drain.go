@@ -53,8 +53,8 @@ func (o *orderedLane) drain(ctx context.Context, s *session) {
 			if o.mustResend() {
 				return
 			}
-			if rec.Seq > after+1 {
-				o.gap(rec.Seq)
+			if rec.Seq > after+1 && !o.cross(dctx, s, after, rec.Seq) {
+				return
 			}
 			after = rec.Seq
 			if o.backlog(rec.Seq) && limit != nil && limit.Wait(dctx) != nil {
@@ -73,10 +73,7 @@ func (o *orderedLane) awaitAnswers(ctx context.Context, s *session) {
 	patience := time.NewTimer(o.c.b.scaled(longestRefuse))
 	defer patience.Stop()
 	for {
-		o.mu.Lock()
-		open := len(o.flights)
-		o.mu.Unlock()
-		if open == 0 {
+		if o.flying() == 0 {
 			return
 		}
 		select {
@@ -89,6 +86,13 @@ func (o *orderedLane) awaitAnswers(ctx context.Context, s *session) {
 			return
 		}
 	}
+}
+
+// flying is how many records are on their way.
+func (o *orderedLane) flying() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.flights)
 }
 
 // watch ends a drain when a record must be sent again, for Peek may be waiting for a new one.
@@ -125,6 +129,20 @@ func (o *orderedLane) mustResend() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.resend
+}
+
+// cross goes over the numbers between after and seq, which no record has, and says whether the drain may go on. Where the oldest
+// had to go for want of room there is nothing left up to after; where a damaged queue left numbers out there may be, on its
+// way: it is settled by its answer, not by what comes behind it.
+func (o *orderedLane) cross(ctx context.Context, s *session, after, seq uint64) bool {
+	for st := o.queue.Stats(); st.Records > 0 && st.First <= after && o.flying() > 0; {
+		o.awaitAnswers(ctx, s)
+		if ctx.Err() != nil || o.mustResend() {
+			return false
+		}
+	}
+	o.gap(seq)
+	return true
 }
 
 // gap settles what the queue dropped before it was sent.

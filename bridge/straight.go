@@ -37,8 +37,8 @@ func (o *orderedLane) begin(s *session, after uint64) bool {
 	}
 	last, _ := o.queue.Tail()
 	st := o.queue.Stats()
-	if st.Records > 0 && st.Last > after {
-		return false
+	if st.Records > 0 && (st.Last > after || last > after) {
+		return false // There is more to send, or there are numbers that no record has: the long way crosses them.
 	}
 	o.mu.Lock()
 	busy := o.resend || o.single > 0

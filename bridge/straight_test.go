@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -399,7 +401,7 @@ func TestLateRefusals(t *testing.T) {
 	for n := range 3 {
 		board.publish("iot/x", strconv.Itoa(n))
 	}
-	eventually(t, "three messages", func() bool { mu.Lock(); defer mu.Unlock(); return len(came) >= 3 })
+	eventually(t, "the first refusal", func() bool { return br.Status().Clouds[0].Counts.Retried > 0 })
 	board.publish("iot/x", "3")
 	eventually(t, "all confirmed", func() bool { return br.Status().Clouds[0].Counts.Confirmed == 4 })
 	mu.Lock()
@@ -407,4 +409,84 @@ func TestLateRefusals(t *testing.T) {
 	if got := strings.Join(taken, " "); got != "0 1 2 3" {
 		t.Errorf("the cloud took %s, want 0 1 2 3", got)
 	}
+}
+
+// TestLeapBehindABacklog starts on a queue that had to leave numbers out, for the file that says what is settled is damaged. What
+// waited is on its way, unanswered, when new readings come, and then the line is cut, twice: nothing is lost, and nothing lies about.
+func TestLeapBehindABacklog(t *testing.T) {
+	const old, all = 10, 15
+	house, dir := unbounded(t), t.TempDir()
+	m := newMoody(0)
+	m.moods[0] = mostMoods // It is in no mood of its own.
+	var mu sync.Mutex
+	came, mute, away := 0, true, true
+	login := func(int, *mqtttest.Connect) byte {
+		mu.Lock()
+		defer mu.Unlock()
+		if away {
+			return 0x88
+		}
+		return 0
+	}
+	behave := mqtttest.NewFake(mqtttest.Script{Login: login, OnPacket: func(c *mqtttest.Conn, p mqtttest.Packet) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if p.Kind == mqtttest.PUBLISH && mute {
+			came++
+			return true
+		}
+		return m.packet(c, p)
+	}})
+	url := behave.Listen(t)
+	lab := func() *lab {
+		l := newLab(t, "lab1", house.URL).cloud("far", generic.Kind, anyBroker(url, "5")).up("iot/#", "far", nil)
+		l.cfg.Queue.Dir, l.cfg.Scale = dir, 0.1
+		return l
+	}
+	br, stop := lab().run()
+	eventually(t, "the house online", func() bool { return br.Status().Local.State == stateOnline })
+	board := join(t, mqtt.Options{URL: house.URL})
+	n := 0
+	publish := func(until int) {
+		for ; n < until; n++ {
+			board.publish("iot/x", strconv.Itoa(n))
+		}
+	}
+	publish(old)
+	eventually(t, "all to wait", func() bool { return br.Status().Clouds[0].Counts.Waiting == old })
+	stop()
+	damaged := 0
+	for _, folder := range laneFolders(t, dir) {
+		file := filepath.Join(dir, folder, "cursor")
+		if err := os.WriteFile(file, []byte(strings.Repeat("?", 2*4096)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		damaged++
+	}
+	if damaged != 1 {
+		t.Fatalf("%d queues, want one", damaged)
+	}
+	mu.Lock()
+	away = false
+	mu.Unlock()
+	br, stop = lab().run()
+	online(t, br)
+	conn := behave.Accepted()
+	eventually(t, "the backlog on its way", func() bool { mu.Lock(); defer mu.Unlock(); return came >= old })
+	publish(all)
+	eventually(t, "all taken in", func() bool { return br.Status().Clouds[0].Counts.Waiting == all })
+	conn.Drop()
+	conn = behave.Accepted()
+	eventually(t, "the backlog on its way again", func() bool { mu.Lock(); defer mu.Unlock(); return came >= 2*old })
+	mu.Lock()
+	mute = false
+	mu.Unlock()
+	conn.Drop()
+	eventually(t, "nothing to wait", func() bool { return br.Status().Clouds[0].Counts.Waiting == 0 })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if got, want := fmt.Sprint(m.got["iot/x"]), "[0 1 2 3 4 5 6 7 8 9 10 11 12 13 14]"; got != want {
+		t.Errorf("the cloud has %s, want %s", got, want)
+	}
+	stop()
 }
