@@ -250,7 +250,6 @@ func (l *link) hold(ctx context.Context, s *mqtt.Session) error {
 	l.mu.Unlock()
 	end()
 	l.close(s)
-	awaitReader(ctx, s)
 	err = s.Err()
 	l.onDown(err)
 	return err
