@@ -174,7 +174,8 @@ func boards(t *testing.T, url string) {
 func TestMoodyCloud(t *testing.T) {
 	for _, disk := range []bool{false, true} {
 		t.Run(fmt.Sprint("disk ", disk), func(t *testing.T) {
-			house, m := unbounded(t), newMoody(rand.Uint64())
+			seed := rand.Uint64()
+			house, m := unbounded(t), newMoody(seed)
 			l := newLab(t, "lab1", house.URL).cloud("far", generic.Kind, anyBroker(m.fake.Listen(t), "5")).up("iot/#", "far", nil)
 			l.cfg.Scale = 0.002
 			if disk {
@@ -189,7 +190,7 @@ func TestMoodyCloud(t *testing.T) {
 			})
 			straight, all := br.ways("far")
 			m.judge(t)
-			t.Logf("%d of %d went straight; quota, cut, late, silent: %v", straight, all, m.moods)
+			t.Logf("seed %d: %d of %d went straight; quota, cut, late, silent: %v", seed, straight, all, m.moods)
 			if straight == 0 || straight >= all {
 				t.Errorf("%d of %d records went straight: both ways must be taken", straight, all)
 			}
