@@ -265,9 +265,10 @@ func (b *Bridge) relieve(d *desk, window int) {
 }
 
 // pacedByOne says whether room in the window would help nobody: there is one lane, and its cloud confirms what it has, and
-// would take no more of it at a time than the window holds.
+// would take no more of it at a time than the window holds. Without a disk there is nothing to be spared, and nobody would
+// come to look when a cloud falls silent whose messages fill the window.
 func (b *Bridge) pacedByOne(window int) bool {
-	if b.lanes.Load() != 1 {
+	if !b.stored() || b.lanes.Load() != 1 {
 		return false
 	}
 	o := b.ordered.Load()

@@ -46,7 +46,8 @@ type lane interface {
 	// owes names the oldest message whose acknowledgement waits for this lane, and secure brings it to safety.
 	owes() *receipt
 	secure() bool
-	// line is where the lane's points wait, and what wakes its sender.
+	// put adds a record as it is; line is where the lane's records wait, and what wakes its sender where put does not.
+	put(record []byte) error
 	line() (q queue.Interface, wake chan struct{})
 	status(now time.Time) LaneStatus
 }

@@ -91,9 +91,22 @@ func (b *Bridge) Drop(cloud string, ids []uint64) (h Handled, err error) {
 }
 
 // line is where a lane's points wait, and what wakes its sender.
-func (o *orderedLane) line() (queue.Interface, chan struct{}) { return o.queue, o.way.back }
+func (o *orderedLane) line() (queue.Interface, chan struct{}) { return o.queue, nil }
 func (l *budgetLane) line() (queue.Interface, chan struct{})  { return l.queue, l.wake }
 func (l *rowsLane) line() (queue.Interface, chan struct{})    { return l.history, l.wake }
+
+// put adds a record as it is. Nobody sends it straight: the lane's goroutine takes over.
+func (o *orderedLane) put(record []byte) error {
+	o.way.mu.Lock()
+	defer o.way.mu.Unlock()
+	if o.way.on != nil {
+		o.leave()
+	}
+	return o.queue.Append(record, nil)
+}
+
+func (l *budgetLane) put(record []byte) error { return l.queue.Append(record, nil) }
+func (l *rowsLane) put(record []byte) error   { return l.history.Append(record, nil) }
 
 // sendAgain puts refused points into their lanes anew, in the order in which they came. They are on disk before this returns, for they are on no list any
 // more. Their rules have no say in them now: a person asked for them, however old they are.
@@ -111,11 +124,12 @@ func (c *cloud) sendAgain(list []refusal, h *Handled) {
 			c.refuse(p, nil, no, now)
 			continue
 		}
-		q, wake := c.lane(name).line()
-		if err := q.Append(a.record, nil); err != nil {
+		ln := c.lane(name)
+		if err := ln.put(a.record); err != nil {
 			c.refuse(p, nil, err.Error(), now)
 			continue
 		}
+		q, wake := ln.line()
 		used[q] = wake
 	}
 	for q, wake := range used {

@@ -14,13 +14,17 @@ import (
 
 // drain sends from the oldest unsettled record on, until the session ends or a record must be sent again.
 func (o *orderedLane) drain(ctx context.Context, s *session) {
+	o.awaitAnswers(ctx, s)
 	o.mu.Lock()
-	after, at := o.settler.base, o.pause
-	o.resend = false
+	at := o.pause
 	o.mu.Unlock()
 	if !sleep(s.ctx, time.Until(at)) {
 		return
 	}
+	o.mu.Lock()
+	after := o.settler.base
+	o.resend = false
+	o.mu.Unlock()
 	dctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, cancel)
@@ -50,8 +54,8 @@ func (o *orderedLane) drain(ctx context.Context, s *session) {
 			if o.mustResend() {
 				return
 			}
-			if rec.Seq > after+1 {
-				o.gap(rec.Seq)
+			if rec.Seq > after+1 && !o.cross(dctx, s, after, rec.Seq) {
+				return
 			}
 			after = rec.Seq
 			if o.backlog(rec.Seq) && limit != nil && limit.Wait(dctx) != nil {
@@ -62,6 +66,34 @@ func (o *orderedLane) drain(ctx context.Context, s *session) {
 			}
 		}
 	}
+}
+
+// awaitAnswers waits, though not for ever, until all that is on its way is answered. What is refused of it must go again in its
+// place, before what is behind it.
+func (o *orderedLane) awaitAnswers(ctx context.Context, s *session) {
+	patience := time.NewTimer(o.c.b.scaled(longestRefuse))
+	defer patience.Stop()
+	for {
+		if o.flying() == 0 {
+			return
+		}
+		select {
+		case <-o.landed:
+		case <-s.ctx.Done():
+			return
+		case <-ctx.Done():
+			return
+		case <-patience.C:
+			return
+		}
+	}
+}
+
+// flying is how many records are on their way.
+func (o *orderedLane) flying() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.flights)
 }
 
 // watch ends a drain when a record must be sent again, for Peek may be waiting for a new one.
@@ -98,6 +130,20 @@ func (o *orderedLane) mustResend() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.resend
+}
+
+// cross goes over the numbers between after and seq, which no record has, and says whether the drain may go on. Where the oldest
+// had to go for want of room there is nothing left up to after; where a damaged queue left numbers out there may be, on its
+// way: it is settled by its answer, not by what comes behind it.
+func (o *orderedLane) cross(ctx context.Context, s *session, after, seq uint64) bool {
+	for st := o.queue.Stats(); st.Records > 0 && st.First <= after && o.flying() > 0; {
+		o.awaitAnswers(ctx, s)
+		if ctx.Err() != nil || o.mustResend() {
+			return false
+		}
+	}
+	o.gap(seq)
+	return true
 }
 
 // gap settles what the queue dropped before it was sent.

@@ -19,6 +19,9 @@ const (
 // given up in the end: it would hold everything up.
 func (o *orderedLane) later(f *flight, v platforms.Verdict, why string) {
 	o.mu.Lock()
+	if o.flights[f.seq] == f {
+		delete(o.flights, f.seq) // The lane's goroutine may be back at it before this one is done.
+	}
 	o.tries[f.seq]++
 	if v.Cause == platforms.Unknown && o.tries[f.seq] >= mostTries {
 		delete(o.tries, f.seq)

@@ -225,6 +225,7 @@ func (l *link) hold(ctx context.Context, s *mqtt.Session) error {
 	cancel()
 	if err != nil {
 		l.close(s)
+		awaitReader(ctx, s)
 		if e := s.Err(); e != nil && !errors.Is(e, mqtt.ErrSessionClosed) {
 			err = e
 		}
@@ -260,6 +261,15 @@ func (l *link) close(s *mqtt.Session) {
 	defer cancel()
 	// A session that does not close in time is cut: there is nobody to tell.
 	_ = s.Close(ctx)
+}
+
+// awaitReader waits until nothing more is handed on from a session: what its reading goroutine uses is the next session's
+// then. Where that goroutine waits for the disk it may take longer than a peer deserves.
+func awaitReader(ctx context.Context, s *mqtt.Session) {
+	select {
+	case <-s.Done():
+	case <-ctx.Done():
+	}
 }
 
 // A broker that closes so many sessions in a row, each within so long of its login and without a word, has probably got

@@ -30,6 +30,7 @@ type orderedLane struct {
 	settler settler
 	flights map[uint64]*flight
 	again   chan struct{} // tells the sender that a record must be sent again
+	landed  chan struct{} // tells it that all that was on its way is answered
 	// resend asks the sender to begin again at the oldest unsettled record, not before the time pause.
 	resend bool
 	pause  time.Time
@@ -63,6 +64,7 @@ func newOrderedLane(c *cloud, name string) *orderedLane {
 		sampler: newSampler(),
 		flights: make(map[uint64]*flight),
 		again:   make(chan struct{}, 1),
+		landed:  make(chan struct{}, 1),
 		blame:   make(map[uint64]int),
 		newest:  newest{points: make(map[string]mappings.Point), sent: make(map[uint64]mappings.Point)},
 		tries:   make(map[uint64]int),

@@ -19,8 +19,8 @@ type straight struct {
 	mu sync.Mutex
 	// on is the session that takes messages straight; nil while the lane's goroutine sends.
 	on *session
-	// after is the last record that went straight.
-	after uint64
+	// after is the last record that went straight, and count how many did so far.
+	after, count uint64
 	// back wakes the lane's goroutine when the short way ends.
 	back chan struct{}
 	// record and message are used again for each point.
@@ -49,6 +49,8 @@ func (o *orderedLane) begin(s *session, after uint64) (last uint64, open bool) {
 		switch {
 		case busy:
 			return after, false
+		case st.Records > 0 && st.Last <= after && last > after:
+			return after, false // There are numbers that no record has: the long way crosses them.
 		case st.Records == 0 || st.Last <= after:
 			if st.Records == 0 && last > base {
 				o.gap(last + 1)
@@ -72,11 +74,8 @@ func (o *orderedLane) begin(s *session, after uint64) (last uint64, open bool) {
 func (o *orderedLane) hurry(s *session, after uint64) (last uint64, all bool) {
 	recs := peekNow(o.queue, after, peekMost)
 	for _, rec := range recs {
-		if rec.Seq > after+1 {
-			o.gap(rec.Seq)
-		}
-		if o.backlog(rec.Seq) {
-			return after, false
+		if rec.Seq > after+1 || o.backlog(rec.Seq) {
+			return after, false // The long way crosses gaps, and paces what waited.
 		}
 		p, ok := o.due(s, rec)
 		if ok && !o.publishNow(s, &p, rec.Seq, time.Now()) {
@@ -112,6 +111,7 @@ func (o *orderedLane) goStraight(p *mappings.Point, seq uint64, now time.Time) {
 		return
 	}
 	o.way.after = seq
+	o.way.count++
 }
 
 // publishNow says whether nobody else has to send the record.
@@ -211,6 +211,9 @@ func (o *orderedLane) land(f *flight) {
 	defer o.mu.Unlock()
 	if o.flights[f.seq] == f {
 		delete(o.flights, f.seq)
+	}
+	if len(o.flights) == 0 {
+		poke(o.landed)
 	}
 	if f.ended != nil {
 		close(f.ended)

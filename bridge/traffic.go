@@ -28,7 +28,7 @@ type trafficMonth struct {
 func (t *traffic) add(m *mqtt.Message, now time.Time, most int64) (used bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !now.Before(t.next) {
+	if !now.Before(t.next) || t.next.Sub(now) > lookAtMonth {
 		t.turn(now)
 	}
 	t.month.Bytes += int64(len(m.Topic) + len(m.Payload))
@@ -39,9 +39,13 @@ func (t *traffic) add(m *mqtt.Message, now time.Time, most int64) (used bool) {
 	return true
 }
 
-// turn looks which month it is, once an hour: a clock may be set back as well. mu is held.
+// lookAtMonth is how long a look at the month serves, from one full quarter of an hour to the next: midnight is at one of
+// them in each zone of the world.
+const lookAtMonth = 15 * time.Minute
+
+// turn looks which month it is: now and then, and when the clock was set, forward or back. mu is held.
 func (t *traffic) turn(now time.Time) {
-	t.next = now.Truncate(time.Hour).Add(time.Hour)
+	t.next = now.Truncate(lookAtMonth).Add(lookAtMonth)
 	if month := now.Format("2006-01"); t.month.Month != month {
 		t.month, t.warned = trafficMonth{Month: month}, false
 	}

@@ -147,3 +147,21 @@ func TestAllocations(t *testing.T) {
 		t.Errorf("a message with one rule costs %v allocations", n)
 	}
 }
+
+// TestPlainRuleMakesNoGarbage runs the rule that most messages have: the topic goes over as it is, and nobody looks into the
+// payload.
+func TestPlainRuleMakesNoGarbage(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes garbage of its own")
+	}
+	table := NewTable("lab1", []Uplink{uplink(t, "iot/{rest...}", "c", "school/{rest}", "")}, nil)
+	var r Result
+	ids := []int{table.Filters()[0].ID}
+	m := &mqtt.Message{Topic: "iot/ece/picow/temp", Payload: []byte("27.5"), QoS: 1, Subscriptions: ids}
+	if n := testing.AllocsPerRun(1000, func() { table.Up(m, ids, noon, &r) }); n != 0 {
+		t.Errorf("%v allocations for a message", n)
+	}
+	if len(r.Points) != 1 || r.Points[0].Name != "school/ece/picow/temp" {
+		t.Errorf("made %+v", r)
+	}
+}

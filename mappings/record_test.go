@@ -101,3 +101,72 @@ func FuzzReadPoint(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPointReader reads records one after the other: each is what ReadPoint makes of it, whatever came before it, and a clone
+// stays as it was.
+func FuzzPointReader(f *testing.F) {
+	for _, p := range records() {
+		for _, q := range records() {
+			f.Add(p.Append(nil), q.Append(nil))
+		}
+		rec := p.Append(nil)
+		f.Add(rec, rec[:len(rec)/2])
+	}
+	f.Fuzz(func(t *testing.T, one, two []byte) {
+		var r PointReader
+		var kept []Point
+		var want []Point
+		for _, rec := range [][]byte{one, two, one, one} {
+			w, wantErr := ReadPoint(rec)
+			mine := bytes.Clone(rec)
+			got, err := r.Read(mine)
+			if (err == nil) != (wantErr == nil) || err != nil && err.Error() != wantErr.Error() {
+				t.Fatalf("%v, ReadPoint says %v", err, wantErr)
+			}
+			if err != nil {
+				continue
+			}
+			if diff := cmp.Diff(w, got); diff != "" {
+				t.Fatal(diff)
+			}
+			kept, want = append(kept, got.Clone()), append(want, w)
+		}
+		for i := range kept {
+			if len(want[i].Parts) == 0 {
+				want[i].Parts, kept[i].Parts = nil, nil
+			}
+			if diff := cmp.Diff(want[i], kept[i]); diff != "" {
+				t.Errorf("the clone of record %d has changed: %s", i, diff)
+			}
+		}
+	})
+}
+
+// TestCloneStays keeps clones of points while the memory that they were read from, and the reader, serve others.
+func TestCloneStays(t *testing.T) {
+	var r PointReader
+	var kept []Point
+	for range 2 {
+		for _, p := range records()[:3] {
+			rec := p.Append(nil)
+			got, err := r.Read(rec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept = append(kept, got.Clone())
+			// The values share the record's memory, and a clone has its own.
+			for _, part := range got.Parts {
+				clear(part.Value.Bytes)
+			}
+		}
+	}
+	for i, got := range kept {
+		want := records()[i%3]
+		if len(want.Parts) == 0 {
+			want.Parts, got.Parts = nil, nil
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%d: %s", i, diff)
+		}
+	}
+}

@@ -70,7 +70,10 @@ type Conn struct {
 	serve   []byte // what the library has yet to read of the current packet
 	scratch []byte
 	greeted bool // a CONNACK has come
-	stirred bool // something came in, and is not all handed on
+
+	stirring sync.Mutex
+	stirred  bool // something came in, and is not all handed on
+	still    bool // nothing that comes in counts any more
 
 	lastIn, lastOut, written atomic.Int64
 	connack                  atomic.Int32 // the raw code times 256, 2 for the old format, 1 once it has come
@@ -88,6 +91,7 @@ type Conn struct {
 	last     bool          // the goodbye is said, nothing may follow it
 	closed   bool
 	corks    int   // how many hold what is appended back for the moment
+	pressing bool  // what waits goes out all the same
 	writing  bool  // somebody writes
 	left     int64 // bytes of a write that the flow has taken over and not written
 	err      error
@@ -179,6 +183,7 @@ func (c *Conn) Goodbye(packet ...byte) error {
 	defer c.mu.Unlock()
 	_, err := c.controlLocked(packet)
 	c.last = true
+	c.pressLocked()
 	return err
 }
 
@@ -278,6 +283,11 @@ func protocolError(why string) error { return &ProtocolError{Why: why} }
 
 // stir notes that something came in. What it makes us answer goes out together.
 func (c *Conn) stir() {
+	c.stirring.Lock()
+	defer c.stirring.Unlock()
+	if c.still {
+		return
+	}
 	c.stirred = true
 	c.Cork()
 	if c.o.OnRead != nil {
@@ -285,9 +295,23 @@ func (c *Conn) stir() {
 	}
 }
 
-// Rest notes that all that came in was handed on, or that nothing more will be: the reading goroutine does so before it
-// reads, and whoever ends it must.
+// rest notes that all that came in was handed on: the reading goroutine does so before it reads, and when it ends.
+func (c *Conn) rest() {
+	c.stirring.Lock()
+	defer c.stirring.Unlock()
+	c.restLocked()
+}
+
+// Rest notes that nothing more will be handed on: whoever ends the connection must. It may be the reading goroutine's last
+// moments, or nobody waited for its end; OnRead is not called any more when Rest returns.
 func (c *Conn) Rest() {
+	c.stirring.Lock()
+	defer c.stirring.Unlock()
+	c.still = true
+	c.restLocked()
+}
+
+func (c *Conn) restLocked() {
 	if !c.stirred {
 		return
 	}
@@ -302,7 +326,7 @@ func (c *Conn) Rest() {
 type source struct{ c *Conn }
 
 func (s source) Read(p []byte) (int, error) {
-	s.c.Rest()
+	s.c.rest()
 	n, err := s.c.Conn.Read(p)
 	if n > 0 {
 		s.c.lastIn.Store(int64(time.Since(s.c.start)))

@@ -28,11 +28,11 @@ const (
 func (c *Conn) Read(p []byte) (int, error) {
 	for len(c.serve) == 0 {
 		if c.flooded.Load() {
-			c.Rest()
+			c.rest()
 			return 0, c.Err()
 		}
 		if err := c.next(); err != nil {
-			c.Rest()
+			c.rest()
 			c.fail(err)
 			return 0, err
 		}

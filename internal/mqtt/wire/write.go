@@ -72,7 +72,19 @@ func (c *Conn) ring() {
 
 // due says whether there is something for the goroutine that writes. mu is held.
 func (c *Conn) due() bool {
-	return !c.writing && (c.left > 0 || len(c.out) > 0 && (c.corks == 0 || len(c.out) >= corkLimit))
+	return !c.writing && (c.left > 0 || len(c.out) > 0 && (c.corks == 0 || c.pressing || len(c.out) >= corkLimit))
+}
+
+// Press sends what waits even where somebody holds it back: it will not wait for one who is held up himself.
+func (c *Conn) Press() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pressLocked()
+}
+
+func (c *Conn) pressLocked() {
+	c.pressing = len(c.out) > 0
+	c.ring()
 }
 
 // Cork holds back what is appended from here on, in moderation, until as many calls of [Conn.Uncork] have followed: all of
@@ -114,7 +126,7 @@ func (c *Conn) Uncork() {
 func (c *Conn) take() []byte {
 	batch := c.out
 	c.out, c.spare, c.control = c.spare, nil, 0
-	c.writing = true
+	c.writing, c.pressing = true, false
 	signal(&c.room)
 	return batch
 }
