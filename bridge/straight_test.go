@@ -328,7 +328,7 @@ func TestRetryAsTheWayOpens(t *testing.T) {
 	}}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	began := o.begin(&session{}, 0)
+	_, began := o.begin(&session{}, 0)
 	<-done
 	if began {
 		if after := o.follow(ctx); ctx.Err() != nil || after != 0 {
