@@ -275,7 +275,7 @@ func BenchmarkBesideABlackHole(b *testing.B) {
 			hole := blackHole(b, false, false)
 			var p pairs
 			for b.Loop() {
-				p.round(b, protocol, hole, 20_000)
+				p.round(b, protocol, hole, 100_000)
 			}
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(median(p.alone), "alone-msg/s")
