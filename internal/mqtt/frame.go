@@ -240,8 +240,8 @@ type decoder struct {
 	scratch []int
 }
 
-// decodePublish reads what follows the length of a PUBLISH. The payload is copied unless the body is ours to keep.
-func (d *decoder) decodePublish(flags byte, body []byte, owned bool, m *Message) (id uint16, err error) {
+// decodePublish reads what follows the length of a PUBLISH. The payload is the body's.
+func (d *decoder) decodePublish(flags byte, body []byte, m *Message) (id uint16, err error) {
 	m.QoS, m.Retain, m.Duplicate = flags>>1&3, flags&1 != 0, flags&8 != 0
 	if m.QoS == 3 {
 		return 0, errors.New("a message with QoS 3")
@@ -268,9 +268,7 @@ func (d *decoder) decodePublish(flags byte, body []byte, owned bool, m *Message)
 		}
 		m.Topic = d.topics.Text(topic)
 	}
-	if m.Payload = r.rest; !owned {
-		m.Payload = append([]byte(nil), r.rest...)
-	}
+	m.Payload = r.rest
 	return id, nil
 }
 

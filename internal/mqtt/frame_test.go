@@ -46,7 +46,7 @@ func TestPublishIsLaidOutAndReadBack(t *testing.T) {
 				want.Properties = &Properties{Expiry: time.Second} // Rounded up, so that it does not mean none.
 			}
 			var got Message
-			id, err := (&decoder{version: v}).decodePublish(packet[0]&0xF, bodyOf(t, packet), false, &got)
+			id, err := (&decoder{version: v}).decodePublish(packet[0]&0xF, bodyOf(t, packet), &got)
 			if err != nil || m.QoS > 0 && id != 0x1234 {
 				t.Errorf("%s: identifier %#x, %v", v, id, err)
 			}
@@ -108,7 +108,7 @@ func sameAsLibrary(t *testing.T, packet []byte, m *Message) {
 func TestSeveralSubscriptionIdentifiers(t *testing.T) {
 	body, _ := hex.DecodeString("000161" + "09" + "0b01" + "0bac02" + "0b7f" + "0100" + "78")
 	var m Message
-	if _, err := (&decoder{version: V5}).decodePublish(0, body, true, &m); err != nil {
+	if _, err := (&decoder{version: V5}).decodePublish(0, body, &m); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]int{1, 127, 300}, m.Subscriptions); diff != "" || m.Properties != nil || string(m.Payload) != "x" {
@@ -142,7 +142,7 @@ func FuzzPublish(f *testing.F) {
 			v = V5
 		}
 		var m Message
-		id, err := (&decoder{version: v}).decodePublish(flags&0xF, bytes.Clone(body), false, &m)
+		id, err := (&decoder{version: v}).decodePublish(flags&0xF, bytes.Clone(body), &m)
 		if err != nil {
 			return
 		}
@@ -159,7 +159,7 @@ func FuzzPublish(f *testing.F) {
 		again := appendPublish(nil, v, &m, m.QoS, m.Retain, id)
 		var back Message
 		dup := again[0]&0xF | flags&8
-		if _, err := (&decoder{version: v}).decodePublish(dup, bodyOf(t, again), true, &back); err != nil {
+		if _, err := (&decoder{version: v}).decodePublish(dup, bodyOf(t, again), &back); err != nil {
 			t.Fatalf("what we lay out we cannot read: %v", err)
 		}
 		back.Subscriptions = m.Subscriptions // They are the broker's and do not go out.

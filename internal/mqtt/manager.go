@@ -145,9 +145,9 @@ func (s *Session) answer(first byte, id uint16, known bool) error {
 }
 
 // received takes each PUBLISH from the wire, on the reading goroutine, and hands it to the owner.
-func (s *Session) received(flags byte, body []byte, owned bool) error {
+func (s *Session) received(flags byte, body []byte) error {
 	in := &Inbound{Came: s.conn.Came()}
-	id, err := s.decoder.decodePublish(flags, body, owned, &in.Message)
+	id, err := s.decoder.decodePublish(flags, body, &in.Message)
 	if err != nil {
 		return err
 	}

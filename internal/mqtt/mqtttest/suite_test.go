@@ -1,6 +1,7 @@
 package mqtttest_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +59,7 @@ type inbox struct {
 }
 
 func (b *inbox) take(in *mqtt.Inbound) {
+	in.Payload = bytes.Clone(in.Payload)
 	b.mu.Lock()
 	b.all = append(b.all, in)
 	b.mu.Unlock()

@@ -24,7 +24,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func BenchmarkReadPublish(b *testing.B) {
 	packet := append([]byte("\x32\x7a\x00\x14sensors/temperature1\x00\x09\x00"), make([]byte, 97)...)
 	n := 0
-	c := New(script{r: &endless{data: packet}}, Options{MaxPacket: 1 << 20, OnPublish: func(byte, []byte, bool) error {
+	c := New(script{r: &endless{data: packet}}, Options{MaxPacket: 1 << 20, OnPublish: func(byte, []byte) error {
 		if n++; n == b.N {
 			return io.EOF
 		}

@@ -37,10 +37,9 @@ type Options struct {
 	V311 bool
 	// MaxPacket is the longest packet in bytes that is let in.
 	MaxPacket int
-	// OnPublish takes each PUBLISH on the reading goroutine: the flags of its first byte and what follows the length,
-	// as it stood on the wire. The body belongs to OnPublish if owned is true and is overwritten after the call if not.
-	// An error ends the connection.
-	OnPublish func(flags byte, body []byte, owned bool) error
+	// OnPublish takes each PUBLISH on the reading goroutine: the flags of its first byte and what follows the length, as it
+	// stood on the wire. The body may be overwritten after the call. An error ends the connection.
+	OnPublish func(flags byte, body []byte) error
 	// OnPuback, where set, takes each PUBACK that confirms, on the reading goroutine, so that the library need not: it
 	// is by far the most frequent answer. One that refuses goes to the library.
 	OnPuback func(id uint16)

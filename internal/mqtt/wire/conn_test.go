@@ -26,7 +26,7 @@ func ends(t testing.TB, o Options) (*Conn, net.Conn) {
 		o.MaxPacket = 1 << 20
 	}
 	if o.OnPublish == nil {
-		o.OnPublish = func(byte, []byte, bool) error { return nil }
+		o.OnPublish = func(byte, []byte) error { return nil }
 	}
 	ours, theirs := net.Pipe()
 	c := New(ours, o)

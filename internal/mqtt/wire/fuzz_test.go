@@ -40,7 +40,7 @@ func FuzzIncoming(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, v311 bool) {
 		c := New(script{r: bytes.NewReader(data)}, Options{
 			V311: v311, MaxPacket: most,
-			OnPublish: func(_ byte, body []byte, _ bool) error {
+			OnPublish: func(_ byte, body []byte) error {
 				if len(body) > min(most, len(data)) {
 					t.Errorf("a body of %d bytes out of %d", len(body), len(data))
 				}

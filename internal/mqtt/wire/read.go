@@ -61,7 +61,7 @@ func (c *Conn) next() error {
 	}
 	switch kind := first >> 4; {
 	case kind == typePublish:
-		err = c.o.OnPublish(first&0xF, body, owned)
+		err = c.o.OnPublish(first&0xF, body)
 	case kind == typePuback && c.o.OnPuback != nil && (length == 2 || body[2] < 0x80):
 		c.o.OnPuback(binary.BigEndian.Uint16(body))
 	default:
