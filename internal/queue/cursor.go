@@ -20,7 +20,7 @@ const (
 	// cursorEvery is the least time from one writing of the cursor to the next. Who commits thousands of times a second
 	// then hardly notices the cursor, and a crash makes no more come twice than was settled in so short a time; who
 	// commits less often than that has each commit written at once.
-	cursorEvery = 100 * time.Millisecond
+	cursorEvery = 20 * time.Millisecond
 )
 
 // cursor keeps on disk how far all is settled. What settles something on disk has it written, at once if it has rested
