@@ -252,9 +252,9 @@ func (p *pairs) round(tb testing.TB, protocol mqtt.Protocol, hole string, n int)
 	p.share = append(p.share, beside/alone)
 }
 
-// TestBesideABlackHole floods a quick cloud beside one that swallows everything: all arrive, and the bridge takes over what the
-// dead one holds up as the local broker's window fills. If it did so only when half a second has passed, each window would
-// take that long. How quick it is beside that is BenchmarkBesideABlackHole's to say.
+// TestBesideABlackHole floods a quick cloud beside one that swallows everything: all arrive, once, and in less time than if each
+// window of the local broker's waited for half a second. (Mosquitto 2.0.11 sends more ahead than its window once many
+// acknowledgements have come together, so this is generous.) How quick it is is BenchmarkBesideABlackHole's to say.
 func TestBesideABlackHole(t *testing.T) {
 	for _, c := range []struct {
 		protocol  mqtt.Protocol
