@@ -9,7 +9,6 @@ import (
 
 	"cloudbridge/platforms/adafruitio"
 	"cloudbridge/platforms/adafruitio/adafruitiotest"
-	"cloudbridge/platforms/emulator"
 	"cloudbridge/platforms/thingspeak"
 	"cloudbridge/platforms/thingspeak/thingspeaktest"
 )
@@ -146,16 +145,9 @@ func TestLongHistoryOnAdafruit(t *testing.T) {
 		away      = 360 // readings of each feed
 	)
 	inBubble(t, func(b *bubble) {
-		aio, err := adafruitiotest.Start(emulator.Options{Listener: b.listen("aio:1883"), HTTPListener: b.listen("aio:80"), Delay: jitter, Set: map[string]string{"feeds": "dev0,dev1"}})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = aio.Close() })
+		aio := b.adafruit(map[string]string{"feeds": "dev0,dev1"})
 		line := &breakable{dial: b.net.DialContext}
-		l := b.lab().cloud("home", adafruitio.Kind, func(c any) {
-			a := c.(*adafruitio.Cloud)
-			a.URL, a.APIURL, a.Username, a.Key = "mqtt://aio:1883", "http://aio:80/api/v2", aio.Username(), aioKey
-		})
+		l := b.lab().cloud("home", adafruitio.Kind, withREST(aio))
 		l.cfg.DialContext = line.dialContext
 		l.cfg.Queue.Dir = t.TempDir()
 		l.up("iot/{device}/temp", "home", feed("{device}"), func(u *Uplink) { u.Keep = "all" })

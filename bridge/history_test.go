@@ -13,8 +13,6 @@ import (
 	"cloudbridge/internal/clock"
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/platforms/adafruitio"
-	"cloudbridge/platforms/adafruitio/adafruitiotest"
-	"cloudbridge/platforms/emulator"
 	"cloudbridge/platforms/thingspeak"
 	"cloudbridge/platforms/thingspeak/thingspeaktest"
 )
@@ -108,16 +106,9 @@ func TestOutageLeavesNoGap(t *testing.T) {
 // TestAdafruitHistory keeps every reading of a feed over an outage, at its own time.
 func TestAdafruitHistory(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		aio, err := adafruitiotest.Start(emulator.Options{Listener: b.listen("aio:1883"), HTTPListener: b.listen("aio:80"), Delay: jitter})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = aio.Close() })
+		aio := b.adafruit(nil)
 		line := &breakable{dial: b.net.DialContext}
-		l := b.lab().cloud("home", adafruitio.Kind, func(c any) {
-			a := c.(*adafruitio.Cloud)
-			a.URL, a.APIURL, a.Username, a.Key = "mqtt://aio:1883", "http://aio:80/api/v2", aio.Username(), aioKey
-		})
+		l := b.lab().cloud("home", adafruitio.Kind, withREST(aio))
 		l.cfg.DialContext = line.dialContext
 		l.cfg.Queue.Dir = t.TempDir()
 		l.up("iot/{device}/temp", "home", feed("{device}"), func(u *Uplink) { u.Keep = "all" })
@@ -159,17 +150,10 @@ func TestAdafruitHistory(t *testing.T) {
 // reading of each makes its feed, and then the rest goes at its own time.
 func TestAdafruitHistoryOfNewFeeds(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		aio, err := adafruitiotest.Start(emulator.Options{Listener: b.listen("aio:1883"), HTTPListener: b.listen("aio:80"), Delay: jitter})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = aio.Close() })
+		aio := b.adafruit(nil)
 		line := &breakable{dial: b.net.DialContext}
 		line.set(true)
-		l := b.lab().cloud("home", adafruitio.Kind, func(c any) {
-			a := c.(*adafruitio.Cloud)
-			a.URL, a.APIURL, a.Username, a.Key = "mqtt://aio:1883", "http://aio:80/api/v2", aio.Username(), aioKey
-		})
+		l := b.lab().cloud("home", adafruitio.Kind, withREST(aio))
 		l.cfg.DialContext = line.dialContext
 		l.cfg.Queue.Dir = t.TempDir()
 		l.up("iot/{device}/temp", "home", feed("{device}"), func(u *Uplink) { u.Keep = "all" })

@@ -58,15 +58,23 @@ func (b *bubble) board() *client {
 	return join(b.T, mqtt.Options{URL: "mqtt://house:1883", DialContext: b.net.DialContext})
 }
 
-// adafruit starts the emulator of Adafruit IO at aio:1883.
+// adafruit starts the emulator of Adafruit IO at aio:1883, and its REST side at aio:80.
 func (b *bubble) adafruit(set map[string]string) *adafruitiotest.Cloud {
 	b.Helper()
-	c, err := adafruitiotest.Start(emulator.Options{Listener: b.listen("aio:1883"), Delay: jitter, Set: set})
+	c, err := adafruitiotest.Start(emulator.Options{Listener: b.listen("aio:1883"), HTTPListener: b.listen("aio:80"), Delay: jitter, Set: set})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// withREST is the table of an account whose history goes over REST.
+func withREST(aio *adafruitiotest.Cloud) func(any) {
+	return func(c any) {
+		a := c.(*adafruitio.Cloud)
+		a.URL, a.APIURL, a.Username, a.Key = "mqtt://aio:1883", "http://aio:80/api/v2", aio.Username(), aioKey
+	}
 }
 
 // thingSpeak starts the emulator of ThingSpeak at ts:1883.

@@ -14,7 +14,6 @@ import (
 	"cloudbridge/internal/mqtt/mqtttest"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms/adafruitio"
-	"cloudbridge/platforms/adafruitio/adafruitiotest"
 	"cloudbridge/platforms/emulator"
 	"cloudbridge/platforms/generic"
 	"cloudbridge/platforms/generic/generictest"
@@ -244,18 +243,9 @@ func TestHistoryIsNoCommand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(b *bubble) {
-				aio, err := adafruitiotest.Start(emulator.Options{
-					Listener: b.listen("aio:1883"), HTTPListener: b.listen("aio:80"), Delay: jitter, Set: map[string]string{"feeds": "lamp"},
-				})
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.Cleanup(func() { _ = aio.Close() })
+				aio := b.adafruit(map[string]string{"feeds": "lamp"})
 				line := &breakable{dial: b.net.DialContext}
-				l := b.lab().cloud("home", adafruitio.Kind, func(c any) {
-					a := c.(*adafruitio.Cloud)
-					a.URL, a.APIURL, a.Username, a.Key = "mqtt://aio:1883", "http://aio:80/api/v2", aio.Username(), aioKey
-				})
+				l := b.lab().cloud("home", adafruitio.Kind, withREST(aio))
 				l.cfg.DialContext = line.dialContext
 				l.cfg.Queue.Dir = t.TempDir()
 				l.up("house/lamp", "home", feed("lamp"), func(u *Uplink) { u.Twoway = true }, set)
