@@ -35,11 +35,7 @@ func TestBacklogSurvivesAStop(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		stop()
-		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = far.Close() })
+		b.broker("far:1883")
 		phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
 		br, stop := start()
 		time.Sleep(time.Minute)
@@ -192,11 +188,7 @@ func TestTwoTablesTwoQueues(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		stop()
-		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = far.Close() })
+		b.broker("far:1883")
 		phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
 		_, stop = start()
 		time.Sleep(time.Minute)
@@ -242,11 +234,7 @@ func TestAcknowledgedIsOnDiskInTime(t *testing.T) {
 					b.Fatal(err)
 				}
 				stop()
-				far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.Cleanup(func() { _ = far.Close() })
+				b.broker("far:1883")
 				phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
 				l2 := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5"))
 				l2.cfg.Queue.Dir = copied
@@ -276,11 +264,7 @@ func TestDrainRate(t *testing.T) {
 			board.publish("iot/x", fmt.Sprint(i))
 		}
 		time.Sleep(5 * time.Second)
-		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = far.Close() })
+		b.broker("far:1883")
 		phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
 		online := func() bool { return br.Status().Clouds[0].Protocol != "" }
 		eventually(b.T, "the cloud back", online)

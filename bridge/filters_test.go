@@ -10,9 +10,7 @@ import (
 
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
-	"cloudbridge/platforms/emulator"
 	"cloudbridge/platforms/generic"
-	"cloudbridge/platforms/generic/generictest"
 )
 
 func TestNarrow(t *testing.T) {
@@ -130,11 +128,7 @@ func TestOverlappingRulesNeverDouble(t *testing.T) {
 	for _, protocol := range []mqtt.Protocol{mqtt.V5, mqtt.V311} {
 		t.Run(protocol.String(), func(t *testing.T) {
 			inBubble(t, func(b *bubble) {
-				far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.Cleanup(func() { _ = far.Close() })
+				b.broker("far:1883")
 				phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
 				l := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5"))
 				l.cfg.Local.Session.Protocol = protocol

@@ -89,11 +89,7 @@ func TestNoAcknowledgementBeforeTheCloud(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		stop() // The cloud never was there: nothing was acknowledged, so nothing is lost.
-		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = far.Close() })
+		b.broker("far:1883")
 		phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext}, "#")
 		br, stop = l.run()
 		online(b.T, br)

@@ -39,13 +39,20 @@ func inBubble(t *testing.T, f func(b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bubble{T: t, net: emulator.NewNetwork()}
-		house, err := generictest.Start(emulator.Options{Listener: b.listen("house:1883")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = house.Close() })
+		b.broker("house:1883")
 		f(b)
 	})
+}
+
+// broker starts the emulator of a plain broker.
+func (b *bubble) broker(address string) *generictest.Server {
+	b.Helper()
+	c, err := generictest.Start(emulator.Options{Listener: b.listen(address)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = c.Close() })
+	return c
 }
 
 func (b *bubble) lab() *lab {

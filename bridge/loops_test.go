@@ -78,11 +78,7 @@ func TestTwoBridgesUpAndDown(t *testing.T) {
 // ten seconds and says so; the circle stands still, and one message a minute later may try again.
 func TestCircleIsBroken(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = far.Close() })
+		b.broker("far:1883")
 		var labs []*lab
 		var stops []func()
 		for _, name := range []string{"one", "two"} {
@@ -161,11 +157,7 @@ func TestCommandReachesOtherClouds(t *testing.T) {
 // TestStaleCommandsNeverFire sends commands that nobody knows the age of.
 func TestStaleCommandsNeverFire(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = far.Close() })
+		b.broker("far:1883")
 		phone := join(b.T, mqtt.Options{URL: "mqtt://far:1883", DialContext: b.net.DialContext})
 		phone.publish("cmd/valve", "OPEN", func(m *mqtt.Message) { m.Retain = true })
 		l := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5"))
@@ -204,11 +196,7 @@ func TestLocalBrokerAway(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(b *bubble) {
-				far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.Cleanup(func() { _ = far.Close() })
+				b.broker("far:1883")
 				second, err := generictest.Start(emulator.Options{Listener: b.listen("second:1883")})
 				if err != nil {
 					b.Fatal(err)

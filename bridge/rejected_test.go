@@ -14,9 +14,7 @@ import (
 	"cloudbridge/mappings"
 	"cloudbridge/platforms/adafruitio"
 	"cloudbridge/platforms/adafruitio/adafruitiotest"
-	"cloudbridge/platforms/emulator"
 	"cloudbridge/platforms/generic"
-	"cloudbridge/platforms/generic/generictest"
 	"cloudbridge/platforms/hivemqcloud"
 	"cloudbridge/platforms/thingspeak"
 )
@@ -207,11 +205,7 @@ func TestRetryUnblocks(t *testing.T) {
 // TestRetryOrder sends points again in the order in which they came, whichever was refused first.
 func TestRetryOrder(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { _ = far.Close() })
+		b.broker("far:1883")
 		l := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5"))
 		l.up("iot/#", "far", nil) // Without a queue directory: the list is in memory alone.
 		br, stop := l.run()

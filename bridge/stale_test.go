@@ -115,11 +115,7 @@ func TestLocalBrokerAwayByTopic(t *testing.T) {
 	for _, protocol := range []string{"5", "3.1.1"} {
 		t.Run(protocol, func(t *testing.T) {
 			inBubble(t, func(b *bubble) {
-				far, err := generictest.Start(emulator.Options{Listener: b.listen("far:1883")})
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.Cleanup(func() { _ = far.Close() })
+				b.broker("far:1883")
 				second, err := generictest.Start(emulator.Options{Listener: b.listen("second:1883")})
 				if err != nil {
 					b.Fatal(err)
