@@ -95,7 +95,7 @@ func (l *budgetLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.T
 // keep holds a point in the way its rule says. mu is held.
 func (l *budgetLane) keep(p mappings.Point, rule *upRule, r *receipt, now time.Time) {
 	if rule != nil && rule.Keep == "all" {
-		if err := l.queue.Append(l.c.b.stampIfWrong(nil, &p), l.debts.take(r)); err != nil {
+		if err := l.queue.Append(l.c.b.stampIfWrong(nil, &p, now), l.debts.take(r)); err != nil {
 			l.c.count(&p, fateDropped, err.Error())
 		}
 		l.c.overflowed(l.queue, &l.dropped)

@@ -18,8 +18,10 @@ import (
 const ownTime = 2 * time.Minute
 
 // clockNow is a stamp of this moment. Without a clock to ask, ours counts as right.
-func (b *Bridge) clockNow() clock.Stamp {
-	now := time.Now()
+func (b *Bridge) clockNow() clock.Stamp { return b.clockAt(time.Now()) }
+
+// clockAt is the stamp of a moment that is now, or was just now.
+func (b *Bridge) clockAt(now time.Time) clock.Stamp {
 	if b.cfg.Clock == nil {
 		return clock.Stamp{Wall: now, Boot: b.boot, Right: true}
 	}
@@ -28,11 +30,7 @@ func (b *Bridge) clockNow() clock.Stamp {
 
 // mayStamp says whether times of this computer can be trusted now.
 func (b *Bridge) mayStamp() bool {
-	if b.cfg.Clock == nil {
-		return true
-	}
-	ok, _ := b.cfg.Clock.Right()
-	return ok
+	return b.cfg.Clock == nil || b.cfg.Clock.Trusted()
 }
 
 // How often the clock is looked at, while it is not known to be right and while it is.
@@ -78,11 +76,11 @@ func (b *Bridge) wakeLanes() {
 }
 
 // stampIfWrong writes a point as a record, with a stamp where the clock is not known to be right.
-func (b *Bridge) stampIfWrong(dst []byte, p *mappings.Point) []byte {
+func (b *Bridge) stampIfWrong(dst []byte, p *mappings.Point, now time.Time) []byte {
 	if b.mayStamp() {
 		return p.Append(dst)
 	}
-	return b.stamp(dst, p)
+	return b.stamp(dst, p, now)
 }
 
 // patience is how long a point may wait in memory that is acknowledged already, or never has to be.
@@ -99,6 +97,9 @@ var errNoClock = errors.New("no clock: this computer's clock was wrong when it c
 func (b *Bridge) restamp(row *mappings.Point, s clock.Stamp) error {
 	if s.Right {
 		return nil
+	}
+	if !b.mayStamp() {
+		return errNoClock
 	}
 	t, ok := clock.Restamp(s, b.clockNow())
 	if !ok {

@@ -155,7 +155,7 @@ func (c *cloud) bringDown(rule *downRule, in *mqtt.Inbound, m mqtt.Message, made
 	cmd.done = acks.release
 	rule.last.noteDown(&m, now)
 	c.b.outbox.put(cmd)
-	c.b.carry(&offered, nil, c, &c.received.up, nil)
+	c.b.carry(&offered, nil, c, time.Now(), &c.received.up, nil)
 }
 
 func (l *lastSeen) noteDown(m *mqtt.Message, now time.Time) {

@@ -300,8 +300,8 @@ func span(d time.Duration) string {
 const stamped = 0xFE
 
 // stamp writes a row as a record that tells how far its times can be trusted.
-func (b *Bridge) stamp(rec []byte, row *mappings.Point) []byte {
-	s := b.clockNow()
+func (b *Bridge) stamp(rec []byte, row *mappings.Point, now time.Time) []byte {
+	s := b.clockAt(now)
 	right := byte(0)
 	if s.Right {
 		right = 1

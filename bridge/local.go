@@ -325,7 +325,7 @@ func (s *localSession) receive(in *mqtt.Inbound) {
 			ids = *all
 		}
 	}
-	l.b.carry(&in.Message, ids, nil, &s.result, r)
+	l.b.carry(&in.Message, ids, nil, in.Came, &s.result, r)
 	clear(s.result.Points)
 	in.Payload, in.Properties = nil, nil // Its acknowledgement may wait for long, and a thousand megabytes with it.
 	r.release()

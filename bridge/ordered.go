@@ -98,7 +98,7 @@ func (o *orderedLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.
 func (o *orderedLane) append(p *mappings.Point, r *receipt, now time.Time) {
 	o.way.mu.Lock()
 	defer o.way.mu.Unlock()
-	o.way.record = o.c.b.stampIfWrong(o.way.record[:0], p)
+	o.way.record = o.c.b.stampIfWrong(o.way.record[:0], p, now)
 	if err := o.queue.Append(o.way.record, o.debts.take(r)); err != nil {
 		o.c.count(p, fateDropped, err.Error())
 	}

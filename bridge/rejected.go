@@ -196,7 +196,7 @@ func (c *cloud) refusal(p *mappings.Point, why string, now time.Time) refusal {
 	q.Rule, q.Also = -1, nil
 	// Else there is nothing to send, or nobody will ever know its time.
 	if len(p.Parts) > 0 && why != errNoClock.Error() {
-		r.record = c.b.stampIfWrong(nil, &q)
+		r.record = c.b.stampIfWrong(nil, &q, now)
 	}
 	return r
 }

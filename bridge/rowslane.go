@@ -103,7 +103,7 @@ func (l *rowsLane) keep(row *mappings.Point) {
 		l.c.count(row, fateDropped, "not sent in its slot, and its rule keeps no history")
 		return
 	}
-	if err := l.history.Append(l.c.b.stamp(nil, row), nil); err != nil {
+	if err := l.history.Append(l.c.b.stamp(nil, row, time.Now()), nil); err != nil {
 		l.c.count(row, fateDropped, err.Error())
 	}
 	l.c.overflowed(l.history, &l.dropped)

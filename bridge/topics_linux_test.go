@@ -87,7 +87,7 @@ func weigh(t *testing.T, l *lab, topics, most, bound int) {
 	carry := func(from, to int) {
 		for i := from; i < to; i++ {
 			m := &mqtt.Message{Topic: fmt.Sprintf("iot/t%d", i), Payload: fmt.Append(nil, i), QoS: 1}
-			b.carry(m, nil, nil, &res, nil)
+			b.carry(m, nil, nil, time.Now(), &res, nil)
 			for l.cfg.Clouds[0].Name == "far" && i%200 == 0 && b.order[0].waiting() > 400 {
 				sleep(ctx, time.Millisecond)
 			}

@@ -10,9 +10,8 @@ import (
 
 // carry runs the uplinks on a message and puts what they make into the lanes. It runs on the goroutine that reads a
 // connection and never blocks. ids are the subscription identifiers whose rules apply, nil for all; from is the cloud
-// that the message came down from, or nil; r, which may be nil, is released when each point is safe.
-func (b *Bridge) carry(m *mqtt.Message, ids []int, from *cloud, res *mappings.Result, r *receipt) {
-	now := time.Now()
+// that the message came down from, or nil; now is when it came; r, which may be nil, is released when each point is safe.
+func (b *Bridge) carry(m *mqtt.Message, ids []int, from *cloud, now time.Time, res *mappings.Result, r *receipt) {
 	b.table.Up(m, ids, now, res)
 	if ids != nil && len(res.Points)+len(res.Skips)+len(res.Problems) == 0 {
 		// The broker kept it under a subscription of an older configuration; a rule of today's may want it.

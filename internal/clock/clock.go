@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,8 +37,8 @@ type Source struct {
 	system System
 	boot   string
 
+	ok      atomic.Bool // written with mu held
 	mu      sync.Mutex
-	ok      bool
 	why     string
 	changed chan struct{}
 	vouched anchor
@@ -96,8 +97,8 @@ func (c *Source) Check(now time.Time) (changed bool) {
 			why += fmt.Sprintf("; by the Date header of an HTTPS answer it is %s", offBy(off))
 		}
 	}
-	changed = ok != c.ok
-	c.ok, c.why = ok, why
+	changed = ok != c.ok.Swap(ok)
+	c.why = why
 	if changed {
 		close(c.changed)
 		c.changed = make(chan struct{})
@@ -126,8 +127,11 @@ func (c *Source) Saw(date, now time.Time) (changed bool) {
 func (c *Source) Right() (ok bool, why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ok, c.why
+	return c.ok.Load(), c.why
 }
+
+// Trusted is [Source.Right] without the reason, for whoever asks at each message.
+func (c *Source) Trusted() bool { return c.ok.Load() }
 
 // Changed is closed by the next Check that finds another answer; then it must be asked for again.
 func (c *Source) Changed() <-chan struct{} {
@@ -163,5 +167,5 @@ func (c *Source) sinceBoot(now time.Time) time.Duration {
 func (c *Source) Stamp(now time.Time) Stamp {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Stamp{Wall: now.Round(0), Boot: c.boot, Boottime: c.sinceBoot(now), Right: c.ok}
+	return Stamp{Wall: now.Round(0), Boot: c.boot, Boottime: c.sinceBoot(now), Right: c.ok.Load()}
 }

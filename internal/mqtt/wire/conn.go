@@ -69,6 +69,7 @@ type Conn struct {
 	serve   []byte // what the library has yet to read of the current packet
 	scratch []byte
 	greeted bool // a CONNACK has come
+	came    time.Time
 
 	stirring sync.Mutex
 	stirred  bool // something came in, and is not all handed on
@@ -101,7 +102,8 @@ type Conn struct {
 
 // New takes over nc and starts the goroutine that writes to it. Close ends both.
 func New(nc net.Conn, o Options) *Conn {
-	c := &Conn{Conn: nc, o: o, start: time.Now(), flushed: make(chan struct{})}
+	start := time.Now()
+	c := &Conn{Conn: nc, o: o, start: start, came: start, flushed: make(chan struct{})}
 	c.wake.L = &c.mu
 	c.reader = bufio.NewReaderSize(source{c}, readBuffer)
 	go c.flush()
@@ -260,8 +262,9 @@ func (c *Conn) Idle() (in, out time.Duration) {
 	return now - time.Duration(c.lastIn.Load()), now - time.Duration(c.lastOut.Load())
 }
 
-// Came is when something came in last, or the connection began.
-func (c *Conn) Came() time.Time { return c.start.Add(time.Duration(c.lastIn.Load())) }
+// Came is when something came in last, by the clock as it was then, or when the connection began. Only the reading goroutine
+// may ask.
+func (c *Conn) Came() time.Time { return c.came }
 
 // Written is how many bytes have gone out.
 func (c *Conn) Written() int64 { return c.written.Load() }
@@ -328,7 +331,8 @@ func (s source) Read(p []byte) (int, error) {
 	s.c.rest()
 	n, err := s.c.Conn.Read(p)
 	if n > 0 {
-		s.c.lastIn.Store(int64(time.Since(s.c.start)))
+		s.c.came = time.Now()
+		s.c.lastIn.Store(int64(s.c.came.Sub(s.c.start)))
 		s.c.stir()
 	}
 	return n, err
