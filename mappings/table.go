@@ -377,7 +377,7 @@ func (d *Downlink) run(rule int, c *Command, rd *reading, r *Result) {
 		return
 	}
 	topic := d.Local.Expand(rd.values)
-	if topic == "" || strings.ContainsAny(topic, "+#\x00") {
+	if topic == "" || mqtt.OnlyInFilters(topic) {
 		r.problem(rule, &keyError{"local", &evalError{shown(topic), errTopic.Error(), errTopic}})
 		return
 	}

@@ -69,9 +69,11 @@ type Session struct {
 	caps   Capabilities // set before the library reads its first packet after the CONNACK
 	window window
 
-	// Of the reading goroutine: what it reads with, and the QoS 2 messages that were handed on and not released.
-	decoder decoder
-	handed  map[uint16]struct{}
+	// Of the reading goroutine: what it reads with, the message of QoS 0 that came last, for nobody needs that any more when
+	// it was handed on, and the QoS 2 messages that were handed on and not released.
+	decoder  decoder
+	fleeting Inbound
+	handed   map[uint16]struct{}
 
 	mu        sync.Mutex
 	sequence  uint64 // counts publishes, for their order

@@ -160,7 +160,7 @@ func CheckTopic(topic string) error {
 		return fmt.Errorf("the topic has %d bytes: MQTT allows 65,535", len(topic))
 	case !utf8.ValidString(topic):
 		return fmt.Errorf("topic %q is not UTF-8", topic)
-	case strings.ContainsAny(topic, "+#\x00"):
+	case mqtt.OnlyInFilters(topic):
 		return fmt.Errorf("topic %q: a message cannot be published to a topic with + or # or NUL", topic)
 	case strings.HasPrefix(topic, "$SYS/"), strings.HasPrefix(topic, "$share/"):
 		return fmt.Errorf("topic %q belongs to the broker itself", topic)
@@ -241,7 +241,7 @@ func echoes(topic string, payload []byte) []platforms.Echo {
 
 // Decode takes every message for a command: nothing comes that was not subscribed to.
 func (b *Broker) Decode(m *mqtt.Message) platforms.Event {
-	if m.Topic == "" || strings.ContainsAny(m.Topic, "+#\x00") {
+	if m.Topic == "" || mqtt.OnlyInFilters(m.Topic) {
 		return platforms.Event{}
 	}
 	return platforms.Event{

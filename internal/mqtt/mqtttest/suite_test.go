@@ -59,9 +59,10 @@ type inbox struct {
 }
 
 func (b *inbox) take(in *mqtt.Inbound) {
-	in.Payload = bytes.Clone(in.Payload)
+	kept := *in
+	kept.Payload = bytes.Clone(in.Payload)
 	b.mu.Lock()
-	b.all = append(b.all, in)
+	b.all = append(b.all, &kept)
 	b.mu.Unlock()
 	if b.ack {
 		in.Ack()
