@@ -104,7 +104,7 @@ func (l *budgetLane) keep(p mappings.Point, rule *upRule, r *receipt, now time.T
 		case l.c.b.cfg.Queue.Durability == always:
 			l.flusher.ask(l.queue)
 		case r == nil:
-			l.taken.within(l.c.patience(&p), l.queue, &l.flusher, l.settledTo)
+			l.taken.within(l.c.patience(&p), l.queue, &l.flusher, l)
 		}
 		return
 	}

@@ -191,19 +191,19 @@ func (o *orderedLane) due(s *session, rec queue.Record) (p mappings.Point, ok bo
 
 // send sends one record. The error ends the drain.
 func (o *orderedLane) send(ctx context.Context, s *session, rec queue.Record) error {
-	p, ok := o.due(s, rec)
-	if !ok {
+	p, ok := &o.sending, false
+	if *p, ok = o.due(s, rec); !ok {
 		return nil
 	}
-	d, err := o.lay(&p)
+	d, err := o.lay(p)
 	if err != nil {
-		o.giveUp(rec.Seq, &p, err.Error())
+		o.giveUp(rec.Seq, p, err.Error())
 		return nil
 	}
 	o.mu.Lock()
 	single := o.single > 0
 	o.mu.Unlock()
-	return o.deliver(ctx, s, rec.Seq, &p, d, single)
+	return o.deliver(ctx, s, rec.Seq, p, d, single)
 }
 
 // deliver publishes one delivery, and in single file waits for its answer.

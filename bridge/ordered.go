@@ -50,7 +50,8 @@ type orderedLane struct {
 	taken     takenOver
 	way       straight
 	layer     platforms.Layer // nil where a point may be another thing than one message
-	// message, delivery and reader are the lane's goroutine's, used again for each record.
+	// sending, message, delivery and reader are the lane's goroutine's, used again for each record.
+	sending  mappings.Point
 	message  mqtt.Message
 	delivery platforms.Delivery
 	reader   mappings.PointReader
@@ -120,7 +121,7 @@ func (o *orderedLane) append(p *mappings.Point, r *receipt, now time.Time) {
 	case o.c.b.cfg.Queue.Durability == always:
 		o.flusher.ask(o.queue)
 	case r == nil:
-		o.taken.within(o.c.patience(p), o.queue, &o.flusher, o.settledTo)
+		o.taken.within(o.c.patience(p), o.queue, &o.flusher, o)
 	}
 }
 

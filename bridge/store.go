@@ -219,21 +219,23 @@ func lateFlush(interval time.Duration) time.Duration { return min(2*interval, ti
 // then. It has a timer only while something waits.
 type takenOver struct{ armed atomic.Bool }
 
-// within says that what a queue holds now must be settled or on disk after a while; settled is asked for the last record
-// that is.
-func (t *takenOver) within(d time.Duration, q queue.Interface, f *flusher, settled func() uint64) {
+// settledLane is a lane that knows the last record of which all up to it are settled.
+type settledLane interface{ settledTo() uint64 }
+
+// within says that what a lane's queue holds now must be settled or on disk after a while.
+func (t *takenOver) within(d time.Duration, q queue.Interface, f *flusher, l settledLane) {
 	if !t.armed.CompareAndSwap(false, true) {
 		return
 	}
 	last := q.Stats().Last
 	time.AfterFunc(d, func() {
 		t.armed.Store(false)
-		if settled() < last {
+		if l.settledTo() < last {
 			f.ask(q)
 			return
 		}
 		if q.Stats().Last > last {
-			t.within(d, q, f, settled)
+			t.within(d, q, f, l)
 		}
 	})
 }

@@ -77,8 +77,8 @@ func (o *orderedLane) hurry(s *session, after uint64) (last uint64, all bool) {
 		if rec.Seq > after+1 || o.backlog(rec.Seq) {
 			return after, false // The long way crosses gaps, and paces what waited.
 		}
-		p, ok := o.due(s, rec)
-		if ok && !o.publishNow(s, &p, rec.Seq, time.Now()) {
+		var ok bool
+		if o.sending, ok = o.due(s, rec); ok && !o.publishNow(s, &o.sending, rec.Seq, time.Now()) {
 			return after, false
 		}
 		after = rec.Seq

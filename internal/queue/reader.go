@@ -153,6 +153,9 @@ func (r *reader) take(v view, n int) (recs []Record) {
 			if len(recs) == n {
 				return recs
 			}
+			if recs == nil {
+				recs = make([]Record, 0, min(n, (len(r.buf)-r.i)/f.size+1))
+			}
 			recs = append(recs, Record{Seq: f.seq, Data: f.data(), Wall: wallTime(f.wall), Boot: r.bootOf(f)})
 		}
 		r.i += f.size
