@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 )
 
 // writeBytes is about how much goes to the disk in one write.
@@ -58,7 +59,7 @@ func (q *Log) tellAll() {
 func (q *Log) round() {
 	q.mu.Lock()
 	first := q.mem.first
-	q.batch = q.batch[:0]
+	q.batch = slices.Grow(q.batch[:0], q.mem.count)
 	for i := range q.mem.count {
 		q.batch = append(q.batch, *q.mem.at(i))
 	}
