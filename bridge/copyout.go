@@ -31,10 +31,7 @@ func (b *Bridge) Status() Status {
 func (l *local) status(now time.Time) LinkStatus {
 	s := l.main.link.status(now)
 	s.URL = hostOf(l.b.cfg.Local.Session.URL)
-	s.Received = l.main.in.Load()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, x := range l.extra {
+	for _, x := range l.sessions() {
 		s.Received += x.in.Load()
 	}
 	return s

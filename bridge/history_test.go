@@ -8,11 +8,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cloudbridge/internal/clock"
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/platforms/adafruitio"
+	"cloudbridge/platforms/emulator"
 	"cloudbridge/platforms/thingspeak"
 	"cloudbridge/platforms/thingspeak/thingspeaktest"
 )
@@ -199,6 +201,51 @@ func TestAdafruitHistoryOfNewFeeds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTrustedClock has nothing vouch for the clock but the configuration, or not even that: history goes up or waits.
+func TestTrustedClock(t *testing.T) {
+	for _, trusted := range []bool{true, false} {
+		t.Run(fmt.Sprint(trusted), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				// A bubble begins in a year that no clock shows today.
+				time.Sleep(time.Until(time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)))
+				b := &bubble{T: t, net: emulator.NewNetwork()}
+				b.broker("house:1883")
+				boot := time.Now()
+				source := clock.With(clock.System{
+					BootID:       func() (string, error) { return "boot-1", nil },
+					SinceBoot:    func() time.Duration { return time.Since(boot) },
+					Synchronised: func() (bool, string, error) { return false, "the network is not there", nil },
+				})
+				if trusted {
+					source.Trust()
+				}
+				l := b.lab().cloud("weather", thingspeak.Kind, weatherBulk)
+				l.cfg.Queue.Dir = t.TempDir()
+				l.cfg.Clock = source
+				l.up("iot/a", "weather", field(1001, 1))
+				br, stop := l.run()
+				eventually(b.T, "the house online", func() bool { return br.Status().Local.State == stateOnline })
+				board := b.board()
+				for i := range 100 {
+					board.publish("iot/a", fmt.Sprint(i))
+					time.Sleep(time.Second)
+				}
+				ts := b.thingSpeak()
+				time.Sleep(5 * time.Minute)
+				stop()
+				rows := ts.Feed(1001)
+				oldest := slices.ContainsFunc(rows, func(e thingspeaktest.Entry) bool { return e.Created.Sub(boot).Abs() < 5*time.Second })
+				if trusted && (len(rows) < 6 || !oldest) {
+					b.Errorf("want all rows, and the oldest at %v, got %v", boot, rows)
+				}
+				if !trusted && len(rows) > 2 {
+					b.Errorf("%d rows went up by a clock that nobody vouches for: %v", len(rows), rows)
+				}
+			})
+		})
+	}
 }
 
 // TestWrongClock has history come in while the clock is wrong: it waits, and gets its right time when the clock does.

@@ -9,7 +9,7 @@ import (
 )
 
 // A message that is refused without a reason is tried so often; what is refused again and again waits longer each time,
-// up to the longest.
+// twice as long after each attempt, up to the longest.
 const (
 	mostTries     = 5
 	longestRefuse = 30 * time.Second
@@ -30,9 +30,14 @@ func (o *orderedLane) later(f *flight, v platforms.Verdict, why string) {
 		o.giveUp(f.seq, &p, fmt.Sprintf("%s (%d times)", why, mostTries))
 		return
 	}
-	wait := min(o.c.b.scaled(time.Second)<<min(o.refusals, 10), o.c.b.scaled(longestRefuse))
-	o.refusals++
-	o.resend, o.pause = true, time.Now().Add(max(wait, o.c.b.scaled(v.After)))
+	if !o.resend {
+		o.refusals++ // The others of this attempt are refused for the same reason: together they are one refusal.
+	}
+	wait := min(o.c.b.scaled(time.Second)<<min(max(o.refusals-1, 0), 10), o.c.b.scaled(longestRefuse))
+	if at := time.Now().Add(max(wait, o.c.b.scaled(v.After))); at.After(o.pause) {
+		o.pause = at
+	}
+	o.resend = true
 	o.mu.Unlock()
 	poke(o.again)
 	o.tell(f, fateRetried, why)

@@ -71,8 +71,9 @@ type link struct {
 	count    uint64 // logins
 	protocol mqtt.Protocol
 	fellBack time.Time
-	early    int // closes before CONNACK in a row, in MQTT 5
-	brief    int // sessions in a row that somebody closed right after the login
+	early    int  // closes before CONNACK in a row, in MQTT 5
+	brief    int  // sessions in a row that somebody closed right after the login
+	tells    bool // the far side says so when another client takes our session over
 	lastErr  string
 	holdOff  time.Time   // no attempt before: a ban
 	told     []time.Time // when the far side told us to wait longer each time, in the last hour
@@ -272,8 +273,10 @@ func awaitReader(ctx context.Context, s *mqtt.Session) {
 	}
 }
 
-// A broker that closes so many sessions in a row, each within so long of its login and without a word, has probably got
-// another client with our client id: MQTT 3.1.1 has no way to say so, and some MQTT 5 brokers do not.
+// A broker that closes so many sessions in a row, each within so long of its login and without a word, has perhaps got
+// another client with our client id: MQTT 3.1.1 has no way to say so, and not all MQTT 5 brokers use theirs (Mosquitto does
+// since 2.0.15; Debian 12 has an older one). It may as well be a line that breaks, so a broker that has said so once is taken
+// at its word from then on.
 const (
 	clashes   = 10
 	clashTime = 2 * time.Second
@@ -281,11 +284,18 @@ const (
 
 // clash counts sessions that were closed right after the login.
 func (l *link) clash(err error, held time.Duration) {
-	if held > l.scaled(clashTime) || !errors.Is(err, mqtt.ErrHungUp) {
+	l.tells = l.tells || saidTaken(err)
+	if held > l.scaled(clashTime) || !errors.Is(err, mqtt.ErrHungUp) || l.tells && l.speaks() == mqtt.V5 {
 		l.brief = 0
 		return
 	}
 	l.brief++
+}
+
+// saidTaken says whether the far side told us that another client took our session over.
+func saidTaken(err error) bool {
+	var refusal *mqtt.RefusedError
+	return errors.As(err, &refusal) && refusal.Packet == mqtt.Disconnect && refusal.Code == 0x8E
 }
 
 func (l *link) scaled(d time.Duration) time.Duration { return time.Duration(float64(d) * l.scale) }
@@ -295,7 +305,8 @@ func (l *link) failed(err error) time.Duration {
 	f := l.read(err)
 	if l.brief >= clashes {
 		f.cause = retryClientID
-		f.words = fmt.Sprintf("the connection is closed right after each login: does another bridge or program use the client id %q?", l.options().ClientID)
+		f.words = fmt.Sprintf("the connection is closed right after each login: perhaps another bridge or program uses the client id %q, "+
+			"or something on the way cuts the line", l.options().ClientID)
 	}
 	if l.fallBack(err, f.verdict.Cause) {
 		return 0

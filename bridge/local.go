@@ -44,11 +44,13 @@ type local struct {
 	retained   sync.Once
 	retainedOf map[int]bool
 
-	mu    sync.Mutex
-	extra []*localSession
-	stopx context.CancelFunc
-	run   context.Context
-	wg    *sync.WaitGroup
+	mu sync.Mutex
+	// extra are the sessions beside the main one, and leaving those that nobody needs any more. crew is what runs them,
+	// former what ran others before.
+	extra, leaving []*localSession
+	crew, former   *crew
+	run            context.Context
+	wg             *sync.WaitGroup
 }
 
 // localSession is one session with the local broker.
@@ -57,6 +59,7 @@ type localSession struct {
 	link   *link
 	suffix string
 	group  filterGroup // what an extra session serves; the main session decides at each connection
+	leaves bool        // it is emptied and ended
 	desk   *desk
 	echoes *echoes
 	told   []string // the filters that this run has subscribed to on the kept session
@@ -135,8 +138,18 @@ func (l *local) start(run context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { l.reporter.run(run) })
 }
 
-// ready subscribes. A session that the broker kept for us may hold filters of an older configuration: those go.
+// ready subscribes. Sessions that are not needed go only when others have taken their filters over.
 func (s *localSession) ready(ctx context.Context, c *mqtt.Session) error {
+	err := s.subscribe(ctx, c)
+	if err == nil && s.suffix == "" {
+		s.l.retire()
+	}
+	return err
+}
+
+// subscribe brings the subscriptions of a session up to date. One that the broker kept for us may hold filters of an older
+// configuration: those go.
+func (s *localSession) subscribe(ctx context.Context, c *mqtt.Session) error {
 	caps := c.Capabilities()
 	s.window.Store(localWindow)
 	if caps.Protocol == mqtt.V311 {
@@ -179,6 +192,9 @@ func (s *localSession) ready(ctx context.Context, c *mqtt.Session) error {
 // cannot be is left to sessions of its own.
 func (s *localSession) subscriptions(caps mqtt.Capabilities) []mqtt.Subscription {
 	l := s.l
+	if s.leaves {
+		return nil
+	}
 	if s.suffix == "" && caps.SubscriptionIDs && caps.Protocol == mqtt.V5 {
 		l.more(nil)
 		s.ids.Store(nil)
@@ -240,30 +256,6 @@ func (b *Bridge) takesRetained(rule *upRule) bool {
 // retainsSomewhere says whether a rule's cloud, or one of them, keeps retained messages.
 func (b *Bridge) retainsSomewhere(rule *upRule) bool {
 	return slices.ContainsFunc(b.order, func(c *cloud) bool { return c.cfg.Kind.Retains && rule.Cloud.Could(c.name) })
-}
-
-// more runs a session for each further group of filters, and ends those that ran before.
-func (l *local) more(groups []filterGroup) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(groups) == len(l.extra) {
-		return
-	}
-	if l.stopx != nil {
-		l.stopx()
-		l.extra, l.stopx = nil, nil
-	}
-	if len(groups) == 0 || l.run == nil {
-		return
-	}
-	ctx, cancel := context.WithCancel(l.run)
-	l.stopx = cancel
-	for i, g := range groups {
-		s := l.session(fmt.Sprintf("-%d", i+2))
-		s.group = g
-		l.extra = append(l.extra, s)
-		l.wg.Go(func() { s.link.run(ctx) })
-	}
 }
 
 func (s *localSession) notSubscribed(filter string, err error) {
@@ -438,20 +430,6 @@ func (l *local) heard(m *mqtt.Message) {
 			mark.on.echoes.confirmed(mark.tok, time.Now())
 		}
 	}
-}
-
-// extras are the sessions beside the main one.
-func (l *local) extras() []*localSession {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.extra
-}
-
-// sessions are the main one and those beside it.
-func (l *local) sessions() []*localSession {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]*localSession{l.main}, l.extra...)
 }
 
 // reads says whether an uplink reads this topic.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -207,6 +208,26 @@ func (m *memory) subscribed(session string, now []mqtt.Subscription) {
 		open := m.past
 		open.Clean = false
 		// What cannot be noted is at worst a filter that stays: its messages match no rule and are counted.
+		_ = m.write(open)
+	}
+}
+
+// sessions are the local sessions that the broker keeps for us, as far as we know, by their suffixes.
+func (m *memory) sessions() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.past.Filters))
+}
+
+// ended forgets a local session that the broker keeps no more.
+func (m *memory) ended(session string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.past.Filters, session)
+	if m.dir != "" {
+		open := m.past
+		open.Clean = false
+		// What cannot be noted is at worst ended once more.
 		_ = m.write(open)
 	}
 }

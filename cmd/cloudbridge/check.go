@@ -67,6 +67,9 @@ func (c *console) outdated(cfg *bridge.Config, u *bridge.Uplink) {
 func (c *console) summary(f *config.File) {
 	cfg := &f.Bridge
 	fmt.Fprintf(c.out, "bridge %s beside %s\n", c.out.Paint(terminal.Bold, cfg.Name), cfg.Local.Session.URL)
+	if f.TrustClock {
+		fmt.Fprintln(c.out, "the clock of the computer that runs it is trusted")
+	}
 	var clouds [][]string
 	for _, cl := range cfg.Clouds {
 		where := "over HTTP"

@@ -54,6 +54,9 @@ func (r *runCommand) Run(c *console) (err error) {
 	f.Bridge.Version = versionLine()
 	identify(&f.Bridge, log)
 	f.Bridge.Clock = clock.New()
+	if f.TrustClock {
+		f.Bridge.Clock.Trust()
+	}
 	b, err := bridge.New(f.Bridge, log)
 	if err != nil {
 		return &failure{code: exitConfig, err: err}

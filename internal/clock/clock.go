@@ -36,6 +36,8 @@ type System struct {
 type Source struct {
 	system System
 	boot   string
+	// trusted says that somebody vouches for this clock.
+	trusted bool
 
 	ok      atomic.Bool // written with mu held
 	mu      sync.Mutex
@@ -72,6 +74,14 @@ func With(s System) *Source {
 	return &Source{system: s, boot: boot, why: "not looked at yet", changed: make(chan struct{})}
 }
 
+// Trust has the clock count as right where nothing says that it is and nothing that it is not: it has a battery, somebody set
+// it, and there is no network to ask. A Date header that disagrees is stronger, and so is a time from before this program, which
+// a clock shows whose battery is empty. It is called before the first [Source.Check].
+func (c *Source) Trust() { c.trusted = true }
+
+// earliest is the first time that a clock can show and be right.
+var earliest = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // Check looks at the evidence anew and says whether the answer of [Source.Right] has changed. now is the wall clock.
 func (c *Source) Check(now time.Time) (changed bool) {
 	now = now.Round(0) // The monotonic reading would hide that somebody has set the clock.
@@ -87,6 +97,8 @@ func (c *Source) Check(now time.Time) (changed bool) {
 		why = "it was synchronised earlier in this boot, and nobody has set it since"
 	case c.header.agrees(now, since):
 		why = "it agrees with the Date header of an HTTPS answer"
+	case c.trusted && c.header.wall.IsZero() && !now.Before(earliest):
+		why = "the configuration vouches for it"
 	default:
 		ok = false
 		if err != nil {
@@ -95,6 +107,8 @@ func (c *Source) Check(now time.Time) (changed bool) {
 		if !c.header.wall.IsZero() {
 			off := now.Sub(c.header.wall.Add(since - c.header.sinceBoot)).Round(time.Second)
 			why += fmt.Sprintf("; by the Date header of an HTTPS answer it is %s", offBy(off))
+		} else if c.trusted {
+			why += fmt.Sprintf("; the configuration vouches for it, but it shows the year %d: is its battery empty?", now.UTC().Year())
 		}
 	}
 	changed = ok != c.ok.Swap(ok)

@@ -124,6 +124,32 @@ func TestRight(t *testing.T) {
 	}
 }
 
+// TestTrusted has somebody vouch for a clock that nothing else does: only evidence against it takes that away.
+func TestTrusted(t *testing.T) {
+	pc := &computer{since: time.Minute}
+	c := pc.source()
+	c.Trust()
+	for i, step := range []struct {
+		do   func()
+		want bool
+		why  string
+	}{
+		{func() { c.Check(noon) }, true, "the configuration vouches for it"},
+		{func() { c.Check(noon.Add(30 * 24 * time.Hour)) }, true, "the configuration vouches for it"},
+		{func() { c.Check(time.Date(2000, 1, 1, 0, 1, 0, 0, time.UTC)) }, false, "it shows the year 2000: is its battery empty?"},
+		{func() { pc.sync = true; c.Check(noon) }, true, "as the test says"},
+		{func() { pc.sync = false; c.Check(noon) }, true, "earlier in this boot"},
+		{func() { c.Check(noon.Add(time.Hour)) }, true, "the configuration vouches for it"},
+		{func() { c.Saw(noon, noon.Add(2*time.Hour)) }, false, "it is 2h0m0s fast"},
+		{func() { c.Check(noon.Add(time.Second)) }, true, "earlier in this boot"},
+	} {
+		step.do()
+		if ok, why := c.Right(); ok != step.want || !strings.Contains(why, step.why) {
+			t.Fatalf("step %d: %v (%s), want %v (%s)", i, ok, why, step.want, step.why)
+		}
+	}
+}
+
 func TestBeforeTheFirstLook(t *testing.T) {
 	pc := &computer{sync: true}
 	c := pc.source()

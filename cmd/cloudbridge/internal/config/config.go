@@ -27,6 +27,8 @@ type File struct {
 	Log     Log
 	Web     Web
 	Metrics Metrics
+	// TrustClock says that this computer's clock is right where nothing says that it is not.
+	TrustClock bool
 	// Warnings are in the order of the files.
 	Warnings []Warning
 	// Secrets are all that were given, for tests that none of them is ever shown.

@@ -213,7 +213,7 @@ func (l *loader) readTwoway(n *node) {
 	l.addUplink(uplink{rule: r, Uplink: bridge.Uplink{
 		Uplink: mappings.Uplink{Local: pattern, Cloud: cloudName, Target: target, QoS: qos, Retain: t.Retain},
 		Label:  r.label, Retained: &retained, MaxHops: t.MaxHops, Twoway: true,
-	}}, false)
+	}})
 	d := downlink{rule: r, Downlink: bridge.Downlink{
 		Downlink: mappings.Downlink{
 			Cloud: t.Cloud, Source: source, Local: topic, QoS: l.qos(n, t.QoS, 2, "the local broker", commandQoS),

@@ -76,6 +76,7 @@ func TestExampleDefaults(t *testing.T) {
 		what      string
 		got, want any
 	}{
+		{"[bridge] clock", with.TrustClock, without.TrustClock},
 		{"[log]", with.Log, without.Log},
 		{"[web]", with.Web, without.Web},
 		{"[metrics]", with.Metrics, without.Metrics},

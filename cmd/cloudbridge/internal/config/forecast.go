@@ -33,6 +33,7 @@ func (l *loader) forecast() {
 	for _, u := range l.up {
 		l.forecastEach(u)
 	}
+	l.forecastShared()
 }
 
 // opened lists the clouds in the order of the files.
@@ -79,14 +80,7 @@ func (l *loader) namesOf(c *cloud) (list []named, open bool) {
 		if !slices.ContainsFunc(u.clouds, func(o *cloud) bool { return o.platform.Account() == account }) {
 			continue
 		}
-		targets := []*mappings.Target{u.Target}
-		if u.Each != nil {
-			targets = targets[:0]
-			for _, key := range u.table.child["each"].child[u.Each.Capture].names {
-				targets = append(targets, u.Each.Targets[key])
-			}
-		}
-		for _, t := range targets {
+		for _, t := range u.inOrder() {
 			name, ok := constant(t)
 			if ok && c.fillsNone(name, t) {
 				ok = false

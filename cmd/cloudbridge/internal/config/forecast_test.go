@@ -69,6 +69,54 @@ func TestForecast(t *testing.T) {
 				upRule(`local = "b"`, `cloud = "weather"`, `channel = 1`, `field = 2`), nil,
 		},
 		{
+			"two topics in one field", upRule(`local = "a"`, `cloud = "weather"`, `channel = 1`, `field = 2`) +
+				upRule(`local = "b"`, `cloud = "weather"`, `channel = 1`, `field1 = "json.t"`, `field2 = "json.h"`),
+			[]string{`c.toml:19:3: what this rule reads from b ends in the same place as what c.toml:14 a reads: 1 field2 of cloud "weather"`},
+		},
+		{
+			"two topics in one feed", upRule(`local = "a/{d}/x"`, `cloud = "home"`, `feed = "lamp"`, `mix = true`) +
+				upRule(`local = "b"`, `cloud = "home"`, `feed = "lamp"`) + upRule(`local = "c"`, `cloud = "home"`, `feed = "lamp"`, `mix = true`),
+			[]string{`reads from b ends in the same place as what c.toml:14 a/{d}/x reads: lamp of cloud "home"`},
+		},
+		{
+			"one topic in one field", upRule(`local = "a"`, `cloud = "weather"`, `channel = 1`, `field = 2`, `when = "number(text) > 0"`) +
+				upRule(`local = "a"`, `cloud = "weather"`, `channel = 1`, `field = 2`, `when = "number(text) < 0"`, `value = "0"`), nil,
+		},
+		{
+			"two topics that belong together", upRule(`local = "a"`, `cloud = "weather"`, `channel = 1`, `field = 2`, `mix = true`) +
+				upRule(`local = "b"`, `cloud = "weather"`, `channel = 1`, `field = 2`, `mix = true`), nil,
+		},
+		{
+			"feeds that are written alike", upRule(`local = "a/{d}"`, `cloud = "home"`, `feed = "{d}-x"`) +
+				upRule(`local = "b/{d}"`, `cloud = "home"`, `feed = "{d}-x"`) + upRule(`local = "c/{e}"`, `cloud = "home"`, `feed = "{e}-x"`),
+			[]string{`reads from b/{d} may end in the same place as what c.toml:14 a/{d} reads: {d}-x of cloud "home"`},
+		},
+		{
+			"feeds of whole topics", upRule(`local = "a/+"`, `cloud = "home"`, `feed = "{topic}"`) +
+				upRule(`local = "b/+"`, `cloud = "home"`, `feed = "{topic}"`), nil,
+		},
+		{
+			"groups, whose feeds the messages name", upRule(`local = "a"`, `cloud = "home"`, `group = "g"`) +
+				upRule(`local = "b"`, `cloud = "home"`, `group = "g"`), nil,
+		},
+		{
+			"positions beside values", upRule(`local = "a"`, `cloud = "weather"`, `channel = 1`, `field = 1`, `lat = "1"`, `long = "2"`) +
+				upRule(`local = "b"`, `cloud = "weather"`, `channel = 1`, `field = 2`, `lat = "1"`, `long = "2"`), nil,
+		},
+		{
+			"one board in two rules", upRule(`local = "a/{d}"`, `cloud = "weather"`, `each.d.x = { channel = 1, field = 1 }`, `each.d.y = { channel = 1, field = 2 }`) +
+				upRule(`local = "b/{d}"`, `cloud = "weather"`, `each.d.x = { channel = 1, field = 1 }`, `each.d.y = { channel = 1, field = 2 }`),
+			[]string{`reads from b/{d} ends in the same place as what c.toml:14 a/{d} reads: 1 field1 of cloud "weather"`},
+		},
+		{
+			"one account in two tables", "[cloud.attic]\nplatform = \"adafruit-io\"\nusername = \"alice\"\nkey = \"aio_x\"\n" +
+				upRule(`local = "a"`, `cloud = "home"`, `feed = "x"`) + upRule(`local = "b"`, `cloud = "attic"`, `feed = "x"`),
+			[]string{`ends in the same place as what c.toml:18 a reads: x of cloud "attic"`},
+		},
+		{
+			"two topics in one topic", upRule(`local = "a"`, `cloud = "emqx"`, `topic = "x"`) + upRule(`local = "b"`, `cloud = "emqx"`, `topic = "x"`), nil,
+		},
+		{
 			"ages", down("home", "max_age = \"none\"", "a") + down("home", "", "b"),
 			[]string{`max_age = "none" here and 30s at c.toml:19 b share cloud "home"`},
 		},

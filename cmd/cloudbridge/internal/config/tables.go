@@ -46,6 +46,8 @@ type Metrics struct {
 // bridgeTable is [bridge].
 type bridgeTable struct {
 	Name string `toml:"name"`
+	// Clock is auto or trusted.
+	Clock string `toml:"clock"`
 }
 
 // localTable is [local]: what any connection has, but for the REST side.
@@ -73,6 +75,8 @@ type queueTable struct {
 
 // The defaults of our own tables; config.example.toml shows them, and a test holds it to them.
 func defaultLog() Log { return Log{Level: "info", Format: "text"} }
+
+func defaultBridge() bridgeTable { return bridgeTable{Clock: "auto"} }
 
 func defaultWeb() Web         { return Web{Listen: "127.0.0.1:8080", Payloads: true, Viewers: 20} }
 func defaultMetrics() Metrics { return Metrics{} }
@@ -138,8 +142,10 @@ var (
 )
 
 func (l *loader) readBridge() {
-	var t bridgeTable
+	t := defaultBridge()
 	n := l.single("bridge", &t)
+	l.choice(n, "clock", t.Clock, "auto", "trusted")
+	l.file.TrustClock = t.Clock == "trusted"
 	if c, ok := n.child["name"]; ok && !l.blamed[n]["name"] && !bridgeName.MatchString(t.Name) {
 		l.wrong(n, "name", c, "a bridge's name has letters, digits, - _ and . only", "it stands in topics as {bridge}: write a short one such as \"lab1\"")
 	}

@@ -36,6 +36,8 @@ type uplinkTable struct {
 type uplink struct {
 	*rule
 	bridge.Uplink
+	// mix says that several topics may end in one place.
+	mix bool
 }
 
 func (l *loader) readUplink(n *node) {
@@ -47,7 +49,7 @@ func (l *loader) readUplink(n *node) {
 	u := uplink{rule: r, Uplink: bridge.Uplink{
 		Label: r.label, Every: t.Every, Aggregate: t.Aggregate, MinChange: t.MinChange, AtLeastEvery: t.AtLeastEvery,
 		Keep: t.Keep, MaxAge: t.MaxAge.d, History: t.History, Retained: t.Retained, MaxHops: t.MaxHops,
-	}}
+	}, mix: t.Mix}
 	u.Local = pattern
 	u.Value = l.expr(n, "value", t.Value, names, mappings.WantAny)
 	u.When = l.expr(n, "when", t.When, names, mappings.WantBool)
@@ -60,15 +62,15 @@ func (l *loader) readUplink(n *node) {
 	}
 	l.uplinkTarget(&u, &t, place, names)
 	l.uplinkLimits(&u, &t)
-	l.addUplink(u, t.Mix)
+	l.addUplink(u)
 }
 
 // addUplink keeps a rule that is whole.
-func (l *loader) addUplink(u uplink, mix bool) {
+func (l *loader) addUplink(u uplink) {
 	if u.Local == nil || u.Cloud == nil || u.Target == nil && u.Each == nil {
 		return
 	}
-	if lost := u.Mixes(); len(lost) > 0 && !mix {
+	if lost := u.Mixes(); len(lost) > 0 && !u.mix {
 		c := u.table.child["local"]
 		l.fault(c.src, c.val, c.src.shown(c.val), "local: several topics would end in one place, because nothing there differs by "+strings.Join(lost, ", "),
 			"use the capture in the place or the cloud, name one topic, or write mix = true if they belong together")
