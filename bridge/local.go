@@ -319,7 +319,6 @@ func (s *localSession) receive(in *mqtt.Inbound) {
 	}
 	l.b.carry(&in.Message, ids, nil, in.Came, &s.result, r)
 	clear(s.result.Points)
-	in.Payload, in.Properties = nil, nil // Its acknowledgement may wait for long, and a thousand megabytes with it.
 	r.release()
 	window := int(s.window.Load())
 	switch open := s.desk.open(); {

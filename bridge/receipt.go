@@ -17,8 +17,9 @@ type receipt struct {
 	open   atomic.Int32
 	desk   *desk
 	// What follows is guarded by the desk: a broker may send the message again on a new connection.
-	in      *mqtt.Inbound
+	ack     mqtt.Acknowledgement
 	content uint64
+	id      uint16
 	settled bool
 }
 
@@ -73,7 +74,7 @@ func (d *desk) take(in *mqtt.Inbound) (r *receipt, again bool) {
 	if in.Duplicate && old != nil && old.content == content {
 		settled := old.settled
 		if !settled {
-			old.in = in
+			old.ack = in.Acknowledgement
 		}
 		d.mu.Unlock()
 		if settled {
@@ -82,7 +83,7 @@ func (d *desk) take(in *mqtt.Inbound) (r *receipt, again bool) {
 		return nil, true
 	}
 	d.issued++
-	r = &receipt{in: in, number: d.issued, came: in.Came, desk: d, content: content}
+	r = &receipt{number: d.issued, came: in.Came, desk: d, ack: in.Acknowledgement, content: content, id: in.PacketID}
 	r.open.Store(1)
 	d.sweep()
 	d.waiting = append(d.waiting, r)
@@ -105,9 +106,8 @@ func (d *desk) settle(r *receipt) {
 	d.mu.Lock()
 	r.settled = true
 	d.settled.settle(r.number)
-	in := r.in
-	r.in = nil // What is remembered of it must not hold its payload.
-	d.past = append(d.past, in.PacketID)
+	ack := r.ack
+	d.past = append(d.past, r.id)
 	for len(d.past) > mostSettled {
 		if old := d.byID[d.past[0]]; old != nil && old.settled {
 			delete(d.byID, d.past[0])
@@ -115,7 +115,7 @@ func (d *desk) settle(r *receipt) {
 		d.past = d.past[1:]
 	}
 	d.mu.Unlock()
-	in.Ack()
+	ack.Ack()
 }
 
 // sweep forgets what is settled at the head of the list. mu is held.

@@ -33,11 +33,16 @@ const goodbye = 250 * time.Millisecond
 // Inbound is a message that was received, and its acknowledgement.
 type Inbound struct {
 	Message
+	Acknowledgement
 	// PacketID is the packet identifier of a message with QoS above 0: a broker that sends one again to a kept session
 	// sends it under the same, marked as Duplicate.
 	PacketID uint16
 	// Came is when it came in.
-	Came   time.Time
+	Came time.Time
+}
+
+// Acknowledgement is what is kept of a message until it may be acknowledged.
+type Acknowledgement struct {
 	conn   *wire.Conn
 	ticket uint64
 	ack    func()
@@ -45,18 +50,18 @@ type Inbound struct {
 
 // NewInbound is a message for tests that need no session; ack is called by each Ack.
 func NewInbound(m Message, ack func()) *Inbound {
-	return &Inbound{Message: m, Came: time.Now(), ack: ack}
+	return &Inbound{Message: m, Came: time.Now(), Acknowledgement: Acknowledgement{ack: ack}}
 }
 
 // Ack acknowledges the message. It may be called from any goroutine, once or more, at any time and in any order: the
 // session sends acknowledgements in the order in which the messages came. After the session's end, and for QoS 0, it
 // does nothing.
-func (in *Inbound) Ack() {
+func (a Acknowledgement) Ack() {
 	switch {
-	case in.conn != nil:
-		in.conn.Ack(in.ticket)
-	case in.ack != nil:
-		in.ack()
+	case a.conn != nil:
+		a.conn.Ack(a.ticket)
+	case a.ack != nil:
+		a.ack()
 	}
 }
 
@@ -69,11 +74,11 @@ type Session struct {
 	caps   Capabilities // set before the library reads its first packet after the CONNACK
 	window window
 
-	// Of the reading goroutine: what it reads with, the message of QoS 0 that came last, for nobody needs that any more when
-	// it was handed on, and the QoS 2 messages that were handed on and not released.
-	decoder  decoder
-	fleeting Inbound
-	handed   map[uint16]struct{}
+	// Of the reading goroutine: what it reads with, the message that came last, and the QoS 2 messages that were handed on and
+	// not released.
+	decoder decoder
+	in      Inbound
+	handed  map[uint16]struct{}
 
 	mu        sync.Mutex
 	sequence  uint64 // counts publishes, for their order

@@ -146,10 +146,7 @@ func (s *Session) answer(first byte, id uint16, known bool) error {
 
 // received takes each PUBLISH from the wire, on the reading goroutine, and hands it to the owner.
 func (s *Session) received(flags byte, body []byte) error {
-	in := &s.fleeting
-	if flags&0x06 != 0 { // Its QoS is above 0.
-		in = new(Inbound)
-	}
+	in := &s.in
 	*in = Inbound{Came: s.conn.Came()}
 	id, err := s.decoder.decodePublish(flags, body, &in.Message)
 	if err != nil {

@@ -35,8 +35,8 @@ type Options struct {
 	// Proxy is an http:// or socks5:// address, or empty.
 	Proxy string
 	// OnMessage is called for each message received, in order, on the reading goroutine: it must never block. Only
-	// a message whose Ack is called is acknowledged. The payload, and of QoS 0 the whole message, is good until it returns;
-	// who keeps it keeps a copy.
+	// a message whose Ack is called is acknowledged. What it is given is good until it returns: who answers later keeps the
+	// Acknowledgement, and who keeps more a copy, of the payload too.
 	OnMessage func(*Inbound)
 	// OnRead is called on the reading goroutine: with true when something has come in, and with false when all of it was
 	// handed on and the session waits for more. Whoever corks other sessions in between sends one packet of many where it

@@ -289,8 +289,8 @@ func TestMessagesThatCannotBe(t *testing.T) {
 
 func TestManyAtOnce(t *testing.T) {
 	faulty(t, mqtttest.Script{Properties: [][]byte{mqtttest.ReceiveMaximum(7)}}, func(t *testing.T, f *mqtttest.Fake, o mqtt.Options) {
-		acks := make(chan *mqtt.Inbound, 1000)
-		o.OnMessage = func(in *mqtt.Inbound) { acks <- in }
+		acks := make(chan mqtt.Acknowledgement, 1000)
+		o.OnMessage = func(in *mqtt.Inbound) { acks <- in.Acknowledgement }
 		s := open(t, o)
 		broker := f.Accepted()
 		r := &results{}
