@@ -59,7 +59,7 @@ func (o *orderedLane) tendFile() {
 		return
 	}
 	o.mu.Unlock()
-	_ = o.saveNewest() // What it could not do has been told, and it tries again when something changes.
+	_ = o.saveNewest() // What it could not do has been told, and it tries again.
 }
 
 // saveNewest writes all newest points that are not settled to disk, and lets go of whoever waits for that.
@@ -81,6 +81,12 @@ func (o *orderedLane) saveNewest() error {
 	}
 	o.mu.Unlock()
 	err := o.c.keepNewest(o.name, recs)
+	if err != nil {
+		o.mu.Lock()
+		f.unsaved = true // It is tried again in a minute.
+		o.watchFile()
+		o.mu.Unlock()
+	}
 	release(owed) // Where the disk fails they get no safer than they are.
 	return err
 }

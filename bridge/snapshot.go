@@ -226,6 +226,11 @@ func (l *budgetLane) writeNewest() error {
 	l.file.wrote(len(recs), time.Now())
 	l.mu.Unlock()
 	err := l.c.keepNewest(l.name, recs)
+	if err != nil {
+		l.mu.Lock()
+		l.file.unsaved = true // It is tried again in a minute.
+		l.mu.Unlock()
+	}
 	release(owed) // Where the disk fails they get no safer than they are.
 	return err
 }
