@@ -69,9 +69,11 @@ func (c *cloud) overflowed(q queue.Interface, before *uint64, others int) {
 	if n <= 0 {
 		return
 	}
-	if c.tally.add(fateDropped, "the queue was full", n); c.last.first("full") {
+	const why = "the queue was full"
+	if !c.tally.has(fateDropped, why) {
 		c.b.log.Warn(c.name + ": the queue is full: readings are dropped (" + c.cfg.Overflow + " first)")
 	}
+	c.tally.add(fateDropped, why, n)
 }
 
 // passedAlone says whether a reading that a sampler let pass is still the one that was received, and not part of an
