@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -33,9 +32,9 @@ type budgetLane struct {
 	trials []*trial
 	// dropped is how many records the queue had to drop so far.
 	dropped uint64
-	// unsaved says that a newest value came that is not in the snapshot; kept that there is one, made at the time saved.
-	unsaved, kept bool
-	saved         time.Time
+	// file keeps the newest values over a crash; owed lets go of the messages that wait for it.
+	file snapshot
+	owed []func()
 	// inherited is the last record of an earlier run.
 	inherited uint64
 	flusher   flusher
@@ -98,7 +97,7 @@ func (l *budgetLane) keep(p mappings.Point, rule *upRule, r *receipt, now time.T
 		if err := l.queue.Append(l.c.b.stampIfWrong(nil, &p, now), l.debts.take(r)); err != nil {
 			l.c.count(&p, fateDropped, err.Error())
 		}
-		l.c.overflowed(l.queue, &l.dropped)
+		l.c.overflowed(l.queue, &l.dropped, 0)
 		switch {
 		case !l.c.b.stored():
 		case l.c.b.cfg.Queue.Durability == always:
@@ -108,7 +107,7 @@ func (l *budgetLane) keep(p mappings.Point, rule *upRule, r *receipt, now time.T
 		}
 		return
 	}
-	l.keepLatest(p, now)
+	l.keepLatest(p, r, now)
 }
 
 func (l *budgetLane) finish(now time.Time) {
@@ -125,7 +124,7 @@ func (l *budgetLane) run(ctx context.Context) {
 	defer l.end()
 	for ctx.Err() == nil {
 		now := time.Now()
-		at := l.tend(now)
+		at := earliest(l.tend(now), l.keepFile(now))
 		s, upc := l.c.link.up()
 		if s == nil {
 			waitAny(ctx, l.wake, upc, at)
@@ -179,7 +178,6 @@ func (l *budgetLane) tend(now time.Time) (at time.Time) {
 	if next, ok := l.sampler.next(); ok {
 		at = next
 	}
-	at = earliest(at, l.snapshot(now))
 	quiet := l.c.b.scaled(l.c.limits.Quiet)
 	if l.c.limits.Confirm != platforms.ByQuiet {
 		quiet = 0
@@ -190,6 +188,7 @@ func (l *budgetLane) tend(now time.Time) (at time.Time) {
 		case !t.acked.IsZero() && !now.Before(t.acked.Add(quiet)):
 			l.c.count(&t.point, fateConfirmed, "")
 			l.settle(t.seq)
+			l.file.unsaved = l.file.unsaved || t.seq == 0
 		case t.on.ctx.Err() != nil:
 			l.takeBack(t, "the connection was lost")
 		default:
@@ -207,15 +206,11 @@ func (l *budgetLane) tend(now time.Time) (at time.Time) {
 // save keeps the queue and the newest values.
 func (l *budgetLane) save() (saved, lost int) {
 	saved, lost = put(l.queue)
-	points := l.latest.points()
-	if !l.c.b.stored() {
-		return saved, lost + len(points)
+	n := l.latest.len()
+	if !l.c.b.stored() || l.writeNewest() != nil {
+		return saved, lost + n
 	}
-	if err := writeSnapshot(l.c.folder(l.name), points); err != nil {
-		l.c.b.log.Warn(fmt.Sprintf("%s: write the newest values to disk: %s", l.c.name, err))
-		return saved, lost + len(points)
-	}
-	return saved + len(points), lost
+	return saved + n, lost
 }
 
 // pick chooses whose turn it is. next is when somebody's turn comes, if nobody's has.
@@ -483,7 +478,6 @@ func (l *budgetLane) idle(now time.Time) bool {
 }
 
 func (l *budgetLane) owes() *receipt { return l.debts.oldest() }
-func (l *budgetLane) secure() bool   { return secure(l.queue, &l.debts) }
 func (l *budgetLane) held() int      { return l.debts.count() }
 
 func (l *budgetLane) status(now time.Time) LaneStatus {

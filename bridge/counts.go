@@ -44,6 +44,13 @@ func (t *tally) add(f fate, reason string, n int) {
 	}
 }
 
+// has says whether a fate was counted for this reason.
+func (t *tally) has(f fate, reason string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.reasons[fateWords[f]+": "+reason] > 0
+}
+
 // note counts something that happened to a point and is not its fate.
 func (t *tally) note(what string) {
 	t.mu.Lock()

@@ -21,6 +21,7 @@ func (o *orderedLane) drain(ctx context.Context, s *session) {
 	if !sleep(s.ctx, time.Until(at)) {
 		return
 	}
+	o.returned(s)
 	o.mu.Lock()
 	after := o.settler.base
 	o.resend = false
@@ -149,10 +150,6 @@ func (o *orderedLane) cross(ctx context.Context, s *session, after, seq uint64) 
 // gap settles what the queue dropped before it was sent.
 func (o *orderedLane) gap(seq uint64) {
 	o.mu.Lock()
-	if o.settler.base > 0 {
-		// Markers may be among what is gone: without them their points would wait for ever.
-		clear(o.newest.points)
-	}
 	o.settler.skipTo(seq)
 	base := o.settler.base
 	o.mu.Unlock()

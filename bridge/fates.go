@@ -60,17 +60,20 @@ func (r *upRule) keepsHistory() bool {
 	return r.Keep != "latest" && (r.History == nil || *r.History)
 }
 
-// overflowed counts and tells what a queue had to drop since it was asked last; before is the lane's note of it.
-func (c *cloud) overflowed(q queue.Interface, before *uint64) {
+// overflowed counts and tells what a queue had to drop since it was asked last, but for so many records that were no
+// readings; before is the lane's note of it.
+func (c *cloud) overflowed(q queue.Interface, before *uint64, others int) {
 	_, now := q.Tail()
-	if now == *before {
+	n := int(now-*before) - others
+	*before = now
+	if n <= 0 {
 		return
 	}
-	if *before == 0 {
+	const why = "the queue was full"
+	if !c.tally.has(fateDropped, why) {
 		c.b.log.Warn(c.name + ": the queue is full: readings are dropped (" + c.cfg.Overflow + " first)")
 	}
-	c.tally.add(fateDropped, "the queue was full", int(now-*before))
-	*before = now
+	c.tally.add(fateDropped, why, n)
 }
 
 // passedAlone says whether a reading that a sampler let pass is still the one that was received, and not part of an

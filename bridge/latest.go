@@ -66,8 +66,7 @@ func (l *latest) room(name string) bool {
 	if l.waiting < mostLatest {
 		return true
 	}
-	e := l.entries[name]
-	return e != nil && e.held
+	return l.holds(name)
 }
 
 // put makes p the point that waits for its address, and says whether one of the two was replaced: the waiting one or,
@@ -229,13 +228,23 @@ func (l *latest) points() []mappings.Point {
 	return points
 }
 
-// keepLatest holds a point until its address has its turn. mu is held.
-func (l *budgetLane) keepLatest(p mappings.Point, now time.Time) {
+// holds says whether a point of this address waits.
+func (l *latest) holds(name string) bool {
+	e := l.entries[name]
+	return e != nil && e.held
+}
+
+// keepLatest holds a point until its address has its turn. Its message is acknowledged now, or when the point is on disk.
+// mu is held.
+func (l *budgetLane) keepLatest(p mappings.Point, r *receipt, now time.Time) {
 	if !l.latest.room(p.Name) {
 		l.c.count(&p, fateDropped, fmt.Sprintf("%d feeds wait for their turn already", mostLatest))
 		return
 	}
-	l.unsaved = true
+	l.file.unsaved = true
+	if r != nil && l.c.b.always() {
+		l.owed = append(l.owed, l.debts.take(r))
+	}
 	if l.latest.put(p, now) {
 		l.c.count(&p, fateReplaced, "a newer value came before its turn")
 	}

@@ -38,8 +38,8 @@ type orderedLane struct {
 	single int // messages left to send one at a time
 	blame  map[uint64]int
 	backed uint64 // up to here the queue was a backlog when the link came up
-	newest newest
-	// refusals counts the answers in a row that ask for a retry, and tries those of one record.
+	newest *newest
+	// refusals counts the attempts in a row that were asked to be made again, and tries those of one record.
 	refusals int
 	tries    map[uint64]int
 	// dropped is how many records the queue had to drop so far.
@@ -67,12 +67,13 @@ func newOrderedLane(c *cloud, name string) *orderedLane {
 		again:   make(chan struct{}, 1),
 		landed:  make(chan struct{}, 1),
 		blame:   make(map[uint64]int),
-		newest:  newest{points: make(map[string]mappings.Point), sent: make(map[uint64]mappings.Point)},
+		newest:  newNewest(c.b.cfg.Queue.MaxSize),
 		tries:   make(map[uint64]int),
 	}
 	o.layer, _ = c.platform.(platforms.Layer)
 	o.way.back = make(chan struct{}, 1)
 	o.inherited = o.queue.Stats().Last
+	o.recall()
 	return o
 }
 
@@ -99,16 +100,12 @@ func (o *orderedLane) add(p *mappings.Point, rule *upRule, r *receipt, now time.
 func (o *orderedLane) append(p *mappings.Point, r *receipt, now time.Time) {
 	o.way.mu.Lock()
 	defer o.way.mu.Unlock()
-	o.way.record = o.c.b.stampIfWrong(o.way.record[:0], p, now)
-	if err := o.queue.Append(o.way.record, o.debts.take(r)); err != nil {
+	if err := o.queue.Append(o.record(p, now), o.debts.take(r)); err != nil {
 		o.c.count(p, fateDropped, err.Error())
-	}
-	if cap(o.way.record) > mostRecord {
-		o.way.record = nil
 	}
 	last, dropped := o.queue.Tail()
 	if dropped != o.dropped {
-		o.c.overflowed(o.queue, &o.dropped)
+		o.lost()
 	}
 	if o.way.on != nil {
 		if !o.c.b.mayStamp() {
@@ -123,6 +120,15 @@ func (o *orderedLane) append(p *mappings.Point, r *receipt, now time.Time) {
 	case r == nil:
 		o.taken.within(o.c.patience(p), o.queue, &o.flusher, o)
 	}
+}
+
+// record writes a point as the queue has it, in memory that is used again. way.mu is held.
+func (o *orderedLane) record(p *mappings.Point, now time.Time) []byte {
+	rec := o.c.b.stampIfWrong(o.way.record[:0], p, now)
+	if o.way.record = rec; cap(rec) > mostRecord {
+		o.way.record = nil
+	}
+	return rec
 }
 
 // mostRecord is the longest record whose memory is used again: one large message must not cost memory for ever.
@@ -147,7 +153,7 @@ func (o *orderedLane) sample(ctx context.Context) {
 		o.mu.Unlock()
 		o.c.skipped(skips)
 		for i := range due {
-			o.append(&due[i], nil, time.Now())
+			o.keep(&due[i], o.c.rule(&due[i]), nil, time.Now())
 		}
 		if !waiting {
 			at = time.Time{}
@@ -161,7 +167,7 @@ func (o *orderedLane) finish(now time.Time) {
 	rest := o.sampler.close()
 	o.mu.Unlock()
 	for i := range rest {
-		o.append(&rest[i], nil, now)
+		o.keep(&rest[i], o.c.rule(&rest[i]), nil, now)
 	}
 }
 
@@ -176,7 +182,8 @@ func (o *orderedLane) run(ctx context.Context) {
 		o.mu.Lock()
 		o.backed = st.Last
 		o.mu.Unlock()
-		o.c.link.fill(st.Records > peekMost, fmt.Sprintf("sending %s that waited", readings(st.Records)))
+		waiting := o.waiting()
+		o.c.link.fill(waiting > peekMost, fmt.Sprintf("sending %s that waited", readings(waiting)))
 		for s.ctx.Err() == nil && ctx.Err() == nil {
 			o.drain(ctx, s)
 		}
@@ -264,14 +271,18 @@ func (o *orderedLane) judged(f *flight, v platforms.Verdict, refusal error) {
 
 func (o *orderedLane) settle(seq uint64) {
 	o.mu.Lock()
-	delete(o.newest.sent, seq)
+	e := o.newestSettled(seq)
 	grew := o.settler.settle(seq)
 	base := o.settler.base
+	o.releaseFile(base)
 	caughtUp := grew && base >= o.backed && o.backed != 0
 	if caughtUp {
 		o.backed = 0
 	}
 	o.mu.Unlock()
+	if e != nil {
+		e.free()
+	}
 	if caughtUp {
 		o.c.link.fill(false, "")
 	}
@@ -297,31 +308,18 @@ func (o *orderedLane) settledTo() uint64 {
 	return o.settler.base
 }
 
-// save keeps the queue, and the newest values that it has only markers for.
-func (o *orderedLane) save() (saved, lost int) {
-	for _, p := range o.newest.sent {
-		if _, newer := o.newest.points[p.Name]; !newer {
-			o.newest.points[p.Name] = p
-		}
-	}
-	for _, p := range o.newest.points {
-		o.append(&p, nil, time.Now())
-	}
-	return put(o.queue)
-}
-
-func (o *orderedLane) waiting() int            { return o.queue.Stats().Records }
 func (o *orderedLane) idle(now time.Time) bool { return o.waiting() == 0 }
 
 func (o *orderedLane) owes() *receipt { return o.debts.oldest() }
-
-func (o *orderedLane) secure() bool { return secure(o.queue, &o.debts) }
 
 func (o *orderedLane) held() int { return o.debts.count() }
 
 func (o *orderedLane) status(now time.Time) LaneStatus {
 	st := o.queue.Stats()
-	return LaneStatus{Name: o.name, Waiting: st.Records, Bytes: st.Bytes, MemoryOnly: st.MemoryOnly, Why: st.Why}
+	o.mu.Lock()
+	bytes := st.Bytes + o.newest.bytes
+	o.mu.Unlock()
+	return LaneStatus{Name: o.name, Waiting: o.waiting(), Bytes: bytes, MemoryOnly: st.MemoryOnly, Why: st.Why}
 }
 
 // secure flushes a queue, and says whether that freed anybody.

@@ -175,7 +175,24 @@ func replaceFile(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	syncDir(filepath.Dir(path))
+	return nil
+}
+
+// syncDir brings the names in a folder to disk, its own with them, for it may be new. Not every system can, and what it leaves
+// undone the disk does a little later.
+func syncDir(dir string) {
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		f, err := os.Open(d)
+		if err != nil {
+			continue
+		}
+		_ = f.Sync()
+		_ = f.Close()
+	}
 }
 
 // seal appends a line: the checksum of a value's JSON, and the JSON.

@@ -106,7 +106,7 @@ func (l *rowsLane) keep(row *mappings.Point) {
 	if err := l.history.Append(l.c.b.stamp(nil, row, time.Now()), nil); err != nil {
 		l.c.count(row, fateDropped, err.Error())
 	}
-	l.c.overflowed(l.history, &l.dropped)
+	l.c.overflowed(l.history, &l.dropped, 0)
 	if l.unsafe.IsZero() {
 		l.unsafe = time.Now()
 	}

@@ -38,6 +38,9 @@ func (c *cloud) folder(lane string) string {
 // stored says whether what waits can be brought to disk.
 func (b *Bridge) stored() bool { return b.cfg.Queue.Dir != "" && !b.diskless }
 
+// always says whether nothing may be acknowledged before it is on disk.
+func (b *Bridge) always() bool { return b.stored() && b.cfg.Queue.Durability == always }
+
 // newQueue opens the queue of a lane, on disk where there is one.
 func (c *cloud) newQueue(lane string) queue.Interface {
 	size := c.b.cfg.Queue.MaxSize

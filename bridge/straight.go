@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cloudbridge/internal/mqtt"
+	"cloudbridge/internal/queue"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms"
 )
@@ -34,11 +35,12 @@ const mostHurried = 2 * peekMost
 // begin opens the short way if the lane has sent all up to after, or can do so at once. It returns the last record that
 // went, and whether the way is open.
 func (o *orderedLane) begin(s *session, after uint64) (last uint64, open bool) {
+	o.way.mu.Lock()
+	defer o.way.mu.Unlock()
+	o.markAgain(after)
 	if o.layer == nil {
 		return after, false
 	}
-	o.way.mu.Lock()
-	defer o.way.mu.Unlock()
 	for {
 		last, _ := o.queue.Tail()
 		st := o.queue.Stats()
@@ -54,6 +56,9 @@ func (o *orderedLane) begin(s *session, after uint64) (last uint64, open bool) {
 		case st.Records == 0 || st.Last <= after:
 			if st.Records == 0 && last > base {
 				o.gap(last + 1)
+			}
+			if o.markAgain(max(last, after, o.inherited)) {
+				continue // They go first.
 			}
 			select {
 			case <-o.way.back: // It is from the time before.
@@ -235,16 +240,17 @@ func (f *flight) confirmed() {
 // point is the reading that a flight carries, from the queue: it is wanted only when something goes wrong.
 func (o *orderedLane) point(f *flight) mappings.Point {
 	o.mu.Lock()
-	p, ok := o.newest.sent[f.seq]
+	e := o.newest.sent[f.seq]
 	o.mu.Unlock()
-	if ok {
-		return p
+	var rec queue.Record
+	if e != nil {
+		rec = queue.Record{Data: e.rec}
+	} else if recs := peekNow(o.queue, f.seq-1, 1); len(recs) > 0 && recs[0].Seq == f.seq {
+		rec = recs[0]
 	}
-	if recs := peekNow(o.queue, f.seq-1, 1); len(recs) > 0 && recs[0].Seq == f.seq {
-		if p, _, err := unstamp(recs[0]); err == nil {
-			p.Rule, p.Also = f.rule, f.also
-			return p
-		}
+	if p, _, err := unstamp(rec); err == nil {
+		p.Rule, p.Also = f.rule, f.also
+		return p
 	}
 	return mappings.Point{Rule: f.rule, Also: f.also, Cloud: o.c.name, Name: f.topic, Local: f.topic}
 }

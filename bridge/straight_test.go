@@ -40,6 +40,8 @@ type moody struct {
 	owed    map[*mqtttest.Conn][]mqtttest.Packet
 	got     map[string][]int
 	moods   [4]int
+	// forgives says that it refuses only the one message, and goes on with those behind it.
+	forgives bool
 }
 
 func newMoody(seed uint64) *moody {
@@ -89,6 +91,9 @@ func (m *moody) packet(c *mqtttest.Conn, p mqtttest.Packet) bool {
 	switch {
 	case m.refused[c] != "":
 		c.ConfirmWith(p, 0x97, "")
+		if m.forgives {
+			m.refused[c] = ""
+		}
 		return true
 	case len(m.owed[c]) > 0:
 		m.owed[c] = append(m.owed[c], p)
