@@ -112,6 +112,13 @@ func (b *Bridge) restamp(row *mappings.Point, s clock.Stamp) error {
 	return nil
 }
 
+// untime takes away a time that only a wrong clock has told.
+func untime(p *mappings.Point) {
+	if p.Time.Sub(p.Arrived).Abs() < ownTime {
+		p.Time = time.Time{}
+	}
+}
+
 // askTime asks a cloud's REST side for the time, where nothing else vouches for our clock.
 func (c *cloud) askTime(ctx context.Context) {
 	if c.b.cfg.Clock == nil || c.b.mayStamp() {

@@ -174,14 +174,16 @@ func (o *orderedLane) due(s *session, rec queue.Record) (p mappings.Point, ok bo
 		return p, false
 	}
 	if rule := o.c.rule(&p); rule != nil && rule.MaxAge > 0 && time.Since(p.Time) > rule.MaxAge {
-		o.c.count(&p, fateDropped, "older than max_age")
+		why := "older than max_age"
+		if p.Time.IsZero() {
+			why = errNoClock.Error()
+		}
+		o.c.count(&p, fateDropped, why)
 		o.settle(rec.Seq)
 		return p, false
 	}
-	if o.c.b.mayStamp() {
-		p.Late = o.backlog(rec.Seq)
-	} else {
-		p.Time = p.Arrived // A wrong clock tells no time.
+	if p.Late = o.backlog(rec.Seq); !o.c.b.mayStamp() {
+		untime(&p)
 	}
 	return p, true
 }

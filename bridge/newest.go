@@ -406,8 +406,8 @@ func (o *orderedLane) decode(rec queue.Record) (mappings.Point, error) {
 	}
 	p, err := o.reader.Read(data)
 	stamp.Wall = p.Arrived
-	if err == nil && o.c.b.restamp(&p, stamp) != nil {
-		p.Time = p.Arrived
+	if err == nil && o.c.b.restamp(&p, stamp) != nil && stamp.Boot != o.c.b.boot {
+		untime(&p) // Nobody will ever know it. A time of this boot is good for telling how old it is.
 	}
 	return p, err
 }

@@ -109,7 +109,7 @@ func (o *orderedLane) append(p *mappings.Point, r *receipt, now time.Time) {
 	}
 	if o.way.on != nil {
 		if !o.c.b.mayStamp() {
-			p.Time = p.Arrived // A wrong clock tells no time.
+			untime(p)
 		}
 		o.goStraight(p, last, now)
 	}

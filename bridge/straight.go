@@ -121,7 +121,7 @@ func (o *orderedLane) goStraight(p *mappings.Point, seq uint64, now time.Time) {
 
 // publishNow says whether nobody else has to send the record.
 func (o *orderedLane) publishNow(s *session, p *mappings.Point, seq uint64, now time.Time) bool {
-	if rule := o.c.rule(p); rule != nil && rule.MaxAge > 0 && now.Sub(p.Time) > rule.MaxAge {
+	if rule := o.c.rule(p); rule != nil && rule.MaxAge > 0 && !p.Time.IsZero() && now.Sub(p.Time) > rule.MaxAge {
 		o.c.count(p, fateDropped, "older than max_age")
 		o.settle(seq)
 		return true
