@@ -10,7 +10,7 @@ trap 'rm -f "$log"' EXIT
 exec 4>&1
 status=$({ { go test -race "$@" 2>&1; echo $? >&3; } | tee "$log" >&4; } 3>&1)
 [ "$status" -ne 0 ] || exit 0
-grep -q '^ThreadSanitizer: CHECK failed' "$log" || exit "$status"
+grep -q 'ThreadSanitizer: CHECK failed' "$log" || exit "$status"
 if grep -q -e '--- FAIL:' -e '^WARNING: DATA RACE' -e '^panic:' -e '^fatal error:' -e '\[build failed\]' -e '\[setup failed\]' "$log"; then
 	exit "$status"
 fi
