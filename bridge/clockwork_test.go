@@ -12,6 +12,28 @@ import (
 	"cloudbridge/platforms/generic"
 )
 
+// bootClock is the clock of a computer that starts now; synchronised says whether the system vouches for it.
+func bootClock(boot string, synchronised func() bool) *clock.Source {
+	began := time.Now()
+	return clock.With(clock.System{
+		BootID:       func() (string, error) { return boot, nil },
+		SinceBoot:    func() time.Duration { return time.Since(began) },
+		Synchronised: func() (bool, string, error) { return synchronised(), "as the test says", nil },
+	})
+}
+
+// inBubbleToday is inBubble in a year that a clock may show: a bubble begins in 2000, which no rule takes for the time of a
+// reading.
+func inBubbleToday(t *testing.T, f func(b *bubble)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)))
+		b := &bubble{T: t, net: emulator.NewNetwork()}
+		b.broker("house:1883")
+		f(b)
+	})
+}
+
 // timeOf is the time that a message says it has; empty where it says none.
 func timeOf(m mqtt.Message) string {
 	if m.Properties != nil {
@@ -27,24 +49,16 @@ func timeOf(m mqtt.Message) string {
 // TestWrongClockTellsNoTime has a plain cloud away while the clock is wrong, over a boot in which it becomes right: what came
 // before goes up without the time of that clock, but with its own if it has one.
 func TestWrongClockTellsNoTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Until(time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)))
-		b := &bubble{T: t, net: emulator.NewNetwork()}
-		b.broker("house:1883")
+	inBubbleToday(t, func(b *bubble) {
 		b.broker("near:1883")
 		neighbour := join(b.T, mqtt.Options{URL: "mqtt://near:1883", DialContext: b.net.DialContext}, "#")
 		dir := t.TempDir()
 		start := func(boot string, right bool) (stop func()) {
-			began := time.Now()
 			l := b.lab().cloud("far", generic.Kind, anyBroker("mqtt://far:1883", "5")).up("iot/#", "far", nil)
 			l.cloud("near", generic.Kind, anyBroker("mqtt://near:1883", "5"))
 			l.up("iot/#", "near", nil, func(u *Uplink) { u.MaxAge = time.Minute })
 			l.cfg.Queue.Dir = dir
-			l.cfg.Clock = clock.With(clock.System{
-				BootID:       func() (string, error) { return boot, nil },
-				SinceBoot:    func() time.Duration { return time.Since(began) },
-				Synchronised: func() (bool, string, error) { return right, "as the test says", nil },
-			})
+			l.cfg.Clock = bootClock(boot, func() bool { return right })
 			br, stop := l.run()
 			eventually(b.T, "the house and the near cloud online", func() bool {
 				st := br.Status()

@@ -8,13 +8,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"cloudbridge/internal/clock"
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/platforms/adafruitio"
-	"cloudbridge/platforms/emulator"
 	"cloudbridge/platforms/thingspeak"
 	"cloudbridge/platforms/thingspeak/thingspeaktest"
 )
@@ -207,17 +204,9 @@ func TestAdafruitHistoryOfNewFeeds(t *testing.T) {
 func TestTrustedClock(t *testing.T) {
 	for _, trusted := range []bool{true, false} {
 		t.Run(fmt.Sprint(trusted), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				// A bubble begins in a year that no clock shows today.
-				time.Sleep(time.Until(time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)))
-				b := &bubble{T: t, net: emulator.NewNetwork()}
-				b.broker("house:1883")
-				boot := time.Now()
-				source := clock.With(clock.System{
-					BootID:       func() (string, error) { return "boot-1", nil },
-					SinceBoot:    func() time.Duration { return time.Since(boot) },
-					Synchronised: func() (bool, string, error) { return false, "the network is not there", nil },
-				})
+			inBubbleToday(t, func(b *bubble) {
+				began := time.Now()
+				source := bootClock("boot-1", func() bool { return false })
 				if trusted {
 					source.Trust()
 				}
@@ -236,9 +225,9 @@ func TestTrustedClock(t *testing.T) {
 				time.Sleep(5 * time.Minute)
 				stop()
 				rows := ts.Feed(1001)
-				oldest := slices.ContainsFunc(rows, func(e thingspeaktest.Entry) bool { return e.Created.Sub(boot).Abs() < 5*time.Second })
+				oldest := slices.ContainsFunc(rows, func(e thingspeaktest.Entry) bool { return e.Created.Sub(began).Abs() < 5*time.Second })
 				if trusted && (len(rows) < 6 || !oldest) {
-					b.Errorf("want all rows, and the oldest at %v, got %v", boot, rows)
+					b.Errorf("want all rows, and the oldest at %v, got %v", began, rows)
 				}
 				if !trusted && len(rows) > 2 {
 					b.Errorf("%d rows went up by a clock that nobody vouches for: %v", len(rows), rows)
@@ -252,12 +241,7 @@ func TestTrustedClock(t *testing.T) {
 func TestWrongClock(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		var right atomic.Bool
-		boot := time.Now()
-		source := clock.With(clock.System{
-			BootID:       func() (string, error) { return "boot-1", nil },
-			SinceBoot:    func() time.Duration { return time.Since(boot) },
-			Synchronised: func() (bool, string, error) { return right.Load(), "as the test says", nil },
-		})
+		source := bootClock("boot-1", right.Load)
 		l := b.lab().cloud("weather", thingspeak.Kind, weatherBulk)
 		l.cfg.Queue.Dir = t.TempDir()
 		l.cfg.Clock = source
