@@ -5,9 +5,9 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"cloudbridge/internal/faketime"
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/internal/mqtt/mqtttest"
 )
@@ -28,7 +28,7 @@ func TestClosedRightAfterLogin(t *testing.T) {
 		"a broker that has told once": {protocol: mqtt.V5, told: 2, want: sure, not: perhaps},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			faketime.Test(t, func(t *testing.T) {
 				f := mqtttest.NewFake(mqtttest.Script{})
 				var log lockedLog
 				sessions := 0

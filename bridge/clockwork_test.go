@@ -2,10 +2,10 @@ package bridge
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"cloudbridge/internal/clock"
+	"cloudbridge/internal/faketime"
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/mappings"
 	"cloudbridge/platforms/emulator"
@@ -26,7 +26,7 @@ func bootClock(boot string, synchronised func() bool) *clock.Source {
 // reading.
 func inBubbleToday(t *testing.T, f func(b *bubble)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)))
 		b := &bubble{T: t, net: emulator.NewNetwork()}
 		b.broker("house:1883")

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"net"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"cloudbridge/internal/faketime"
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/platforms/adafruitio"
 	"cloudbridge/platforms/adafruitio/adafruitiotest"
@@ -37,7 +37,7 @@ func (b *bubble) listen(address string) net.Listener {
 // inBubble runs f with an emulated local broker at house:1883.
 func inBubble(t *testing.T, f func(b *bubble)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		b := &bubble{T: t, net: emulator.NewNetwork()}
 		b.broker("house:1883")
 		f(b)

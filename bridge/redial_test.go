@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cloudbridge/internal/faketime"
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/internal/mqtt/mqtttest"
 )
@@ -16,7 +17,7 @@ import (
 // TestNoSecondReader gives a connection up that could not be made ready, and whose reading goroutine is held up, as by a disk:
 // the link dials anew only when that one is done, for the next session's uses the same memory.
 func TestNoSecondReader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		f := mqtttest.NewFake(mqtttest.Script{})
 		release, first := make(chan struct{}), true
 		held := sync.OnceFunc(func() { <-release })

@@ -6,8 +6,9 @@ import (
 	"log/slog"
 	"os"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"cloudbridge/internal/faketime"
 )
 
 func TestCarry(t *testing.T) {
@@ -30,7 +31,7 @@ func TestCarry(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			faketime.Test(t, func(t *testing.T) {
 				signals := make(chan os.Signal, 2)
 				for range tt.signals {
 					signals <- os.Interrupt

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+
+	"cloudbridge/internal/faketime"
 )
 
 func TestTheWindowServesInTheOrderOfAsking(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		w := window{max: 10, maxBytes: 100}
 		take := func(size int) {
 			if err := w.acquire(t.Context(), nil, size); err != nil {
@@ -43,7 +45,7 @@ func TestTheWindowServesInTheOrderOfAsking(t *testing.T) {
 }
 
 func TestGivingUpGivesTheRoomBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		w := window{max: 1}
 		if err := w.acquire(t.Context(), nil, 1); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"cloudbridge/internal/faketime"
 )
 
 // cursorWrites counts the writes of the cursor to a disk in memory. fail, if set, is what they answer.
@@ -58,7 +60,7 @@ func (w *cursorWrites) says(t *testing.T) uint64 {
 
 // onWatched has records on a disk that counts.
 func onWatched(t *testing.T, records int, test func(t *testing.T, w *cursorWrites, q *Log)) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		w := watchCursor()
 		q := open(t, "q", Options{FS: w, segment: 64 << 10})
 		appendItems(t, q, 1, records, 0)

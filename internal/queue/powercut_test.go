@@ -9,7 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
+
+	"cloudbridge/internal/faketime"
 )
 
 // drain reads all that waits, from the start, without settling it.
@@ -39,7 +40,7 @@ func drain(t testing.TB, q Interface) []Record {
 // TestPowerCut cuts the power after any operation on the disk and asks what is left, three times in a row on one disk.
 // Nothing that was reported safe may be missing, order must hold, and nothing may come back that had been gone. Time stands
 // still meanwhile, so that a seed gives the same each time.
-func TestPowerCut(t *testing.T) { synctest.Test(t, cutPower) }
+func TestPowerCut(t *testing.T) { faketime.Test(t, cutPower) }
 
 func cutPower(t *testing.T) {
 	rounds := 300

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"cloudbridge/internal/faketime"
 )
 
 // onBoth runs a test on both queues. open makes an empty one.
@@ -171,7 +173,7 @@ func eachAppendCopies(t *testing.T, open func(int64, string) Interface) {
 func TestPeekWaits(t *testing.T) { onBoth(t, eachPeekWaits) }
 
 func eachPeekWaits(t *testing.T, open func(int64, string) Interface) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		m := open(0, "oldest")
 		must(t, m.Append([]byte("in flight"), nil))
 		type answer struct {

@@ -8,8 +8,9 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"cloudbridge/internal/faketime"
 )
 
 type clock struct {
@@ -260,7 +261,7 @@ func TestCursorOnFullDisk(t *testing.T) {
 
 // TestReadTrouble has no file handles left for a while, and a page that the disk does not give back.
 func TestReadTrouble(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		disk := newSimDisk()
 		q := open(t, "q", Options{FS: disk})
 		for i := 1; i <= damageItems; i++ {

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cloudbridge/internal/faketime"
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/internal/mqtt/mqtttest"
 )
@@ -15,7 +16,7 @@ import (
 func timed(t *testing.T, script mqtttest.Script, test func(t *testing.T, f *mqtttest.Fake, o mqtt.Options)) {
 	t.Helper()
 	both(t, func(t *testing.T, v mqtt.Protocol) {
-		synctest.Test(t, func(t *testing.T) {
+		faketime.Test(t, func(t *testing.T) {
 			f := mqtttest.NewFake(script)
 			defer f.Close()
 			test(t, f, mqtt.Options{URL: "mqtt://fake", Protocol: v, CleanStart: true, DialContext: f.Dial})

@@ -15,6 +15,8 @@ import (
 
 	"github.com/eclipse/paho.golang/packets"
 	"go.uber.org/goleak"
+
+	"cloudbridge/internal/faketime"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -227,7 +229,7 @@ func TestNoMoreMessagesThanIdentifiers(t *testing.T) {
 }
 
 func TestManyPacketsGoOutInOneWrite(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		writes := &countedConn{release: make(chan struct{})}
 		c := New(writes, Options{MaxPacket: 100})
 		for range 1000 {
@@ -292,7 +294,7 @@ func TestNothingFollowsTheGoodbye(t *testing.T) {
 }
 
 func TestWhoHasToWaitIsToldOfTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		c, broker := ends(t, Options{})
 		big := func(dst []byte) []byte { return append(dst, make([]byte, batchLimit)...) }
 		for range 2 { // One is on its way, one waits.

@@ -8,9 +8,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"cloudbridge/internal/faketime"
 	"cloudbridge/internal/mqtt/mqtttest"
 	"cloudbridge/platforms/emulator"
 )
@@ -31,7 +31,7 @@ func TestLogin(t *testing.T) {
 		{name: "banned", user: user, key: key, level: 4, code: 7},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			faketime.Test(t, func(t *testing.T) {
 				cloud, n := start(t, tt.set)
 				if tt.code == 7 {
 					if err := cloud.Ban(user); err != nil {
@@ -60,7 +60,7 @@ func TestLogin(t *testing.T) {
 }
 
 func TestMQTT5WhereAllowed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		_, n := start(t, map[string]string{"mqtt5": "true"})
 		conn, err := n.DialContext(t.Context(), "tcp", "aio.test:1883")
 		if err != nil {
@@ -76,7 +76,7 @@ func TestMQTT5WhereAllowed(t *testing.T) {
 }
 
 func TestClientIDTakenOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		_, n := start(t, nil)
 		older := login(t, n, "same")
 		newer := login(t, n, "same")
@@ -88,7 +88,7 @@ func TestClientIDTakenOver(t *testing.T) {
 }
 
 func TestWill(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, nil)
 		watcher := login(t, n, "watcher")
 		watcher.subscribe("learner/feeds/status", 1)

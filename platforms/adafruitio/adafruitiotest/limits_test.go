@@ -6,14 +6,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"cloudbridge/internal/faketime"
 	"cloudbridge/platforms/emulator"
 )
 
 func TestLoginsPerMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, nil)
 		for i := range 25 {
 			want := byte(0)
@@ -41,7 +41,7 @@ func TestLoginsPerMinute(t *testing.T) {
 }
 
 func TestFeedQuota(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, nil)
 		c := login(t, n, "c")
 		c.subscribe("learner/errors", 1)
@@ -62,7 +62,7 @@ func TestFeedQuota(t *testing.T) {
 }
 
 func TestThrottle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, map[string]string{"feeds": "a"})
 		c := login(t, n, "c")
 		c.subscribe("learner/throttle", 1)
@@ -102,7 +102,7 @@ func TestThrottle(t *testing.T) {
 }
 
 func TestGroupCostsEachFeed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, map[string]string{"points_per_minute": "5"})
 		c := login(t, n, "c")
 		c.subscribe("learner/throttle", 1)
@@ -116,7 +116,7 @@ func TestGroupCostsEachFeed(t *testing.T) {
 }
 
 func TestBans(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, map[string]string{"feeds": "a"})
 		for i := 1; i <= 3; i++ {
 			c, watcher := login(t, n, "c"), login(t, n, "watcher")
@@ -175,7 +175,7 @@ func TestFailuresAndFlood(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			faketime.Test(t, func(t *testing.T) {
 				cloud, n := start(t, nil)
 				c := login(t, n, "c")
 				c.subscribe("learner/throttle", 1)
@@ -199,7 +199,7 @@ func TestFailuresAndFlood(t *testing.T) {
 // TestOpenQuestions is about what nobody has written down: each answer has a setting.
 func TestOpenQuestions(t *testing.T) {
 	for counted, kept := range map[string]int{"true": 3, "false": 4} {
-		synctest.Test(t, func(t *testing.T) {
+		faketime.Test(t, func(t *testing.T) {
 			cloud, n := start(t, map[string]string{"points_per_minute": "2", "refused_count": counted})
 			c := login(t, n, "c")
 			for _, at := range []time.Duration{0, 0, 30 * time.Second, 31 * time.Second, 0} {
@@ -211,7 +211,7 @@ func TestOpenQuestions(t *testing.T) {
 			}
 		})
 	}
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		_, n := start(t, map[string]string{"empty_values": "true", "default_paths": "true"})
 		c := login(t, n, "c")
 		c.subscribe("learner/feeds/+", 1)
@@ -236,7 +236,7 @@ func TestSmallerLimits(t *testing.T) {
 		},
 		{map[string]string{"max_value": "2", "failures_per_minute": "1"}, func(c *client) { c.publish("learner/feeds/a", "123") }, "more than 1 failures in a minute"},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		faketime.Test(t, func(t *testing.T) {
 			cloud, n := start(t, tt.set)
 			c := login(t, n, "c")
 			tt.do(c)

@@ -3,9 +3,9 @@ package adafruitiotest
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"cloudbridge/internal/faketime"
 	"cloudbridge/platforms/emulator"
 )
 
@@ -56,7 +56,7 @@ func TestREST(t *testing.T) {
 		{"a limit that is none", "GET", "/feeds/lights/data?limit=few", "", 400, `few`, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			faketime.Test(t, func(t *testing.T) {
 				cloud, n := start(t, map[string]string{"feeds": "lights,station.temp"})
 				c := login(t, n, "c")
 				c.subscribe("learner/feeds/+", 1)
@@ -75,7 +75,7 @@ func TestREST(t *testing.T) {
 }
 
 func TestRESTReads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, map[string]string{"feeds": "lights"})
 		check(t, cloud.Toggle("lights", "1"))
 		check(t, cloud.Toggle("lights", "a,b"))
@@ -98,7 +98,7 @@ func TestRESTReads(t *testing.T) {
 }
 
 func TestRESTKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		_, n := start(t, nil)
 		for _, tt := range []struct {
 			url, key string
@@ -119,7 +119,7 @@ func TestRESTKey(t *testing.T) {
 
 // Times of the platform shrink; what it says of them in words does not.
 func TestScale(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		n := emulator.NewNetwork()
 		l, err := n.Listen("aio.test:1883")
 		check(t, err)

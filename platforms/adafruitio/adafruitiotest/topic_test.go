@@ -5,11 +5,12 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"testing/synctest"
+
+	"cloudbridge/internal/faketime"
 )
 
 func TestPaths(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, nil)
 		c := login(t, n, "c")
 		for _, f := range []string{"learner/feeds/#", "learner/f/temp/+", "learner/groups/default", "learner/g/+/csv"} {
@@ -59,7 +60,7 @@ func TestPayloads(t *testing.T) {
 		{"groups/default/json", `{"feeds":{"x":"y"}}`, "x", "y", ",,"},
 	} {
 		t.Run(tt.topic+" "+tt.payload, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			faketime.Test(t, func(t *testing.T) {
 				cloud, n := start(t, nil)
 				c := login(t, n, "c")
 				c.subscribe("learner/errors", 1)
@@ -105,7 +106,7 @@ func TestRefusedPublishes(t *testing.T) {
 		{"learner/groups/g/csv", "a,b,c,d\n", "rejected, payload is not valid for this topic"},
 	} {
 		t.Run(tt.topic, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			faketime.Test(t, func(t *testing.T) {
 				cloud, n := start(t, nil)
 				c := login(t, n, "c")
 				c.subscribe("learner/errors", 1)
@@ -120,7 +121,7 @@ func TestRefusedPublishes(t *testing.T) {
 }
 
 func TestRefusedSubscriptions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		for _, ok := range []string{
 			"learner/feeds/a", "learner/f/+", "learner/groups/g/json", "learner/errors", "learner/throttle", "time/seconds", "time/#",
 			"learner/integration/weather/1/current", "LEARNER/feeds/a", "learner/feeds/not-there-yet",
@@ -149,7 +150,7 @@ func TestRefusedSubscriptions(t *testing.T) {
 }
 
 func TestShared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, nil)
 		check(t, cloud.AddAccount("Other", "aio_2", 30, 10))
 		check(t, cloud.AddFeed("other", "open"))
@@ -170,7 +171,7 @@ func TestShared(t *testing.T) {
 }
 
 func TestGroupsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, map[string]string{"groups": "refuse", "group_messages": "each", "feeds": "station.temp, lights"})
 		c := login(t, n, "c")
 		c.subscribe("learner/errors", 1)
@@ -186,7 +187,7 @@ func TestGroupsRefused(t *testing.T) {
 }
 
 func TestGet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, map[string]string{"feeds": "lights"})
 		c, other := login(t, n, "c"), login(t, n, "other")
 		for _, cl := range []*client{c, other} {
@@ -215,7 +216,7 @@ func TestGet(t *testing.T) {
 }
 
 func TestRetainAndQoS2(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, nil)
 		c := login(t, n, "c")
 		c.packet(0x31, str("learner/feeds/a"), []byte("1")) // retained
@@ -230,7 +231,7 @@ func TestRetainAndQoS2(t *testing.T) {
 			t.Errorf("%d points", n)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		cloud, n := start(t, map[string]string{"qos2": "accept"})
 		c := login(t, n, "c")
 		c.packet(0x34, str("learner/feeds/a"), []byte{0, 9}, []byte("2"))

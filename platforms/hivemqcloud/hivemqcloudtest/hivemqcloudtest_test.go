@@ -7,9 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"cloudbridge/internal/faketime"
 	"cloudbridge/internal/mqtt"
 	"cloudbridge/internal/mqtt/mqtttest"
 	"cloudbridge/platforms/emulator"
@@ -270,7 +270,7 @@ func TestMalformedFilter(t *testing.T) {
 // TestInABubble runs the emulator and a session of ours on an in-memory network, TLS and WebSockets included, and lets an
 // hour pass.
 func TestInABubble(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		n := emulator.NewNetwork()
 		o := emulator.Options{Delay: 300 * time.Millisecond, Set: map[string]string{"disconnect_every": "1h"}}
 		for address, l := range map[string]*net.Listener{"hive.test:8883": &o.Listener, "hive.test:8884": &o.WSListener} {

@@ -10,11 +10,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"cloudbridge/internal/faketime"
 	"cloudbridge/platforms/emulator"
 )
 
@@ -32,7 +32,7 @@ type lab struct {
 // that may do all and one that may do little.
 func inBubble(t *testing.T, set map[string]string, f func(*lab)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	faketime.Test(t, func(t *testing.T) {
 		l := &lab{t: t, network: emulator.NewNetwork()}
 		listen := func(address string) net.Listener {
 			x, err := l.network.Listen(address)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package faketime
+
+func onOneProcessor() (done func()) { return func() {} }
