@@ -10,7 +10,7 @@ build:
 
 # The programs that tests start are installed when missing; under CLOUDBRIDGE_TEST_REQUIRE a missing one is a failure.
 test: deps lint
-	CLOUDBRIDGE_TEST_REQUIRE=1 packaging/test-race.sh -timeout 9m ./...
+	CLOUDBRIDGE_TEST_REQUIRE=1 go test -race -timeout 9m ./...
 
 # Breaks everything while messages flow, and prints what became of them. Takes some minutes; make test has a short version.
 faults: deps
